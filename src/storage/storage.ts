@@ -1,0 +1,214 @@
+/**
+ * The doorway: one interface that the embedded and the remote backend implement alike. Commands, the server and library
+ * users call this and nothing below it. All methods reject with SutraError; all validate their arguments first, so that
+ * a refused call changes nothing. Ids are the strings of the interface: a name, or 16 or 32 hex digits.
+ */
+
+/** Association types with names; 5-65535 are the client's own numbers. */
+export const ASSOCIATION_TYPES = [
+  'semantic',
+  'causal',
+  'temporal',
+  'hierarchical',
+  'compositional',
+] as const;
+
+export type Direction = 'both' | 'out' | 'in';
+export type Weighting = 'hops' | 'confidence';
+
+export interface CallOptions {
+  /** Aborts the call: CANCELLED, or DEADLINE_EXCEEDED when the reason is a timeout. */
+  readonly signal?: AbortSignal;
+  /** Remote: milliseconds until DEADLINE_EXCEEDED. Embedded traversals honour it too. Absent: the backend's default. */
+  readonly timeoutMs?: number;
+}
+
+export interface ConceptInput {
+  readonly id: string;
+  readonly content: string;
+  /** Any length from 1 to 4,096, the same for a whole store; finite, not of zero norm. */
+  readonly embedding?: Float32Array | readonly number[];
+  /** Default 1. Finite, >= 0 after rounding to float32. */
+  readonly strength?: number;
+  /** Default 1. In [0, 1] after rounding to float32. */
+  readonly confidence?: number;
+}
+
+export interface AssociationInput {
+  readonly source: string;
+  readonly target: string;
+  /** 0-65535; default 0, semantic. */
+  readonly type?: number;
+  /** Default 1. In [0, 1]. */
+  readonly confidence?: number;
+}
+
+export interface WriteReceipt {
+  /** The sequence this write took. */
+  readonly sequence: number;
+}
+
+export interface BatchInput {
+  readonly concepts?: readonly ConceptInput[];
+  /** Applied after the concepts, so they may link what the same batch learns. */
+  readonly associations?: readonly AssociationInput[];
+}
+
+export interface BatchReceipt {
+  /** The batch took sequences firstSequence .. firstSequence + count - 1: concepts first, then associations. */
+  readonly firstSequence: number;
+  readonly count: number;
+}
+
+export interface ForgetReceipt {
+  /** False: nothing by that id; no sequence was taken (sequence is then 0). */
+  readonly found: boolean;
+  readonly sequence: number;
+  /** How many distinct associations went. */
+  readonly associations: number;
+}
+
+export interface ConceptAnswer {
+  readonly found: boolean;
+  /** The id as it was learned; as asked for when not found. */
+  readonly id: string;
+  readonly content: string;
+  readonly strength: number;
+  readonly confidence: number;
+  /** Microseconds since 1970; 0 when not found. */
+  readonly createdUs: number;
+  readonly updatedUs: number;
+  /** Float32 values as learned; absent when none. Only when asked for. */
+  readonly embedding?: Float32Array;
+  /** Dimension of its embedding, 0 when it has none. */
+  readonly dimension: number;
+}
+
+export interface QueryOptions extends CallOptions {
+  /** Also read the embedding. Default false. */
+  readonly withEmbedding?: boolean;
+}
+
+export interface NeighborOptions extends CallOptions {
+  /** Default both. */
+  readonly direction?: Direction;
+  /** Only associations of these types. Absent or empty: all. */
+  readonly types?: readonly number[];
+  /** At most so many, strongest first. 0 or absent: all. */
+  readonly limit?: number;
+}
+
+export interface Neighbor {
+  readonly id: string;
+  /** Of the strongest association between the two; ties: lower type, then out before in. */
+  readonly type: number;
+  readonly confidence: number;
+  /** `out`: from the concept asked about to this neighbour. */
+  readonly direction: 'out' | 'in';
+}
+
+export interface NeighborsAnswer {
+  /** Whether the concept asked about exists. */
+  readonly known: boolean;
+  readonly id: string;
+  /** Distinct, by confidence descending, ties by key bytes. */
+  readonly neighbors: readonly Neighbor[];
+}
+
+export interface PathOptions extends CallOptions {
+  /** 0 or absent: 6; at most 64. */
+  readonly maxDepth?: number;
+  readonly direction?: Direction;
+  readonly types?: readonly number[];
+  /** hops: fewest hops. confidence: highest product of confidences, ties fewest hops. Default hops. */
+  readonly by?: Weighting;
+}
+
+/** One association along a path, from path[i] to path[i + 1]. */
+export interface PathStep {
+  readonly from: string;
+  readonly to: string;
+  readonly type: number;
+  readonly confidence: number;
+  /** `out`: the association points from `from` to `to`; `in`: it points the other way. */
+  readonly direction: 'out' | 'in';
+}
+
+export interface PathAnswer {
+  readonly found: boolean;
+  /** From start to end, both included; empty when not found. */
+  readonly path: readonly string[];
+  readonly steps: readonly PathStep[];
+  /** Product of the steps' confidences; 1 for a path of one concept, 0 when not found. */
+  readonly confidence: number;
+}
+
+export interface SearchOptions extends CallOptions {
+  /** 0 or absent: 10; at most 10,000. */
+  readonly k?: number;
+  /** 0 or absent: 50. Ignored while search is exact. */
+  readonly efSearch?: number;
+}
+
+export interface VectorMatch {
+  readonly id: string;
+  /** Cosine similarity, -1..1, best first, ties by key bytes. */
+  readonly similarity: number;
+}
+
+/** GetStats: the interface's seven, then what operators ask for. Sizes in bytes, counts as plain integers. */
+export interface StorageStats {
+  readonly concepts: number;
+  readonly edges: number;
+  readonly written: number;
+  readonly dropped: number;
+  readonly pending: number;
+  readonly reconciliations: number;
+  readonly uptimeSeconds: number;
+  /** Last sequence applied. */
+  readonly sequence: number;
+  /** Sequence that storage.dat stands for. */
+  readonly snapshotSequence: number;
+  readonly vectors: number;
+  /** Dimension of the store's vectors; 0: none yet. */
+  readonly dimension: number;
+  readonly walBytes: number;
+  readonly snapshotBytes: number;
+  readonly checkpoints: number;
+}
+
+export interface HealthAnswer {
+  readonly healthy: boolean;
+  /** `ok`, or what is wrong in a few words. */
+  readonly status: string;
+  readonly uptimeSeconds: number;
+}
+
+export interface Storage {
+  readonly mode: 'embedded' | 'server';
+  learnConcept(concept: ConceptInput, options?: CallOptions): Promise<WriteReceipt>;
+  learnAssociation(association: AssociationInput, options?: CallOptions): Promise<WriteReceipt>;
+  /** All or nothing; at most 16 MiB encoded. An empty batch takes no sequence: count 0. */
+  learnBatch(batch: BatchInput, options?: CallOptions): Promise<BatchReceipt>;
+  forgetConcept(id: string, options?: CallOptions): Promise<ForgetReceipt>;
+  /** Without a type: every association from source to target. */
+  forgetAssociation(
+    source: string,
+    target: string,
+    type?: number,
+    options?: CallOptions,
+  ): Promise<ForgetReceipt>;
+  queryConcept(id: string, options?: QueryOptions): Promise<ConceptAnswer>;
+  contains(id: string, options?: CallOptions): Promise<boolean>;
+  getNeighbors(id: string, options?: NeighborOptions): Promise<NeighborsAnswer>;
+  findPath(start: string, end: string, options?: PathOptions): Promise<PathAnswer>;
+  vectorSearch(
+    query: Float32Array | readonly number[],
+    options?: SearchOptions,
+  ): Promise<VectorMatch[]>;
+  stats(options?: CallOptions): Promise<StorageStats>;
+  /** Resolves when storage.dat holds everything acknowledged before the call. */
+  flush(options?: CallOptions): Promise<void>;
+  healthCheck(options?: CallOptions): Promise<HealthAnswer>;
+  close(): Promise<void>;
+}
