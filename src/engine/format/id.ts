@@ -1,0 +1,115 @@
+/**
+ * Ids and keys. A concept id is a non-empty UTF-8 string of at most 512 bytes; inside, it is a 128-bit key held as four
+ * uint32 words, most significant first: 32 hex digits are the key itself, 16 hex digits its first half (the rest zero),
+ * anything else hashes to the MD5 of its UTF-8 bytes and keeps its text as the concept's name (interface.md, "Ids").
+ */
+
+import { createHash } from 'node:crypto';
+
+export const MAX_ID_BYTES = 512;
+
+/** A parsed id; one instance is reused across a batch, so copy what must last. */
+export class ParsedId {
+  k0 = 0;
+  k1 = 0;
+  k2 = 0;
+  k3 = 0;
+  /** UTF-8 bytes of the name in `nameBytes[0..nameLength)`; 0 when the id is hex digits. */
+  nameLength = 0;
+  readonly nameBytes = Buffer.allocUnsafe(MAX_ID_BYTES);
+
+  /** The name's bytes (a view), or null for a hex id. */
+  get name(): Uint8Array | null {
+    return this.nameLength === 0 ? null : this.nameBytes.subarray(0, this.nameLength);
+  }
+}
+
+/** Value of a hex digit's char code, or -1. */
+function hexValue(code: number): number {
+  if (code >= 48 && code <= 57) return code - 48;
+  if (code >= 97 && code <= 102) return code - 87;
+  if (code >= 65 && code <= 70) return code - 55;
+  return -1;
+}
+
+/** Eight hex digits from `at` as a uint32, or -1. */
+function hexWord(id: string, at: number): number {
+  let word = 0;
+  for (let i = at; i < at + 8; i++) {
+    const value = hexValue(id.charCodeAt(i));
+    if (value < 0) return -1;
+    word = word * 16 + value;
+  }
+  return word;
+}
+
+/** What is wrong with an id, in words with got and expected; null when it is fine. */
+export function idProblem(id: unknown): string | null {
+  if (typeof id !== 'string') return `got ${typeof id}, expected a string`;
+  if (id.length === 0) return 'got an empty id, expected 1 to 512 bytes of UTF-8';
+  // A UTF-16 unit is at most 3 bytes of UTF-8, so short strings need no count.
+  if (id.length > MAX_ID_BYTES / 3) {
+    const bytes = Buffer.byteLength(id, 'utf8');
+    if (bytes > MAX_ID_BYTES) return `got ${bytes} bytes, expected at most ${MAX_ID_BYTES}`;
+  }
+  if (!id.isWellFormed()) return 'got a lone surrogate, expected valid UTF-8';
+  return null;
+}
+
+/** Parses an id that `idProblem` accepts into `out`. */
+export function parseId(id: string, out: ParsedId): void {
+  const length = id.length;
+  if (length === 32 || length === 16) {
+    const k0 = hexWord(id, 0);
+    const k1 = k0 < 0 ? -1 : hexWord(id, 8);
+    if (k1 >= 0) {
+      const k2 = length === 16 ? 0 : hexWord(id, 16);
+      const k3 = length === 16 || k2 < 0 ? Math.min(k2, 0) : hexWord(id, 24);
+      if (k2 >= 0 && k3 >= 0) {
+        out.k0 = k0;
+        out.k1 = k1;
+        out.k2 = k2;
+        out.k3 = k3;
+        out.nameLength = 0;
+        return;
+      }
+    }
+  }
+  out.nameLength = out.nameBytes.write(id, 0, 'utf8');
+  const digest = createHash('md5').update(out.nameBytes.subarray(0, out.nameLength)).digest();
+  out.k0 = digest.readUInt32BE(0);
+  out.k1 = digest.readUInt32BE(4);
+  out.k2 = digest.readUInt32BE(8);
+  out.k3 = digest.readUInt32BE(12);
+}
+
+const HEX_BYTES: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
+  byte.toString(16).padStart(2, '0'),
+);
+
+function hexOfWord(word: number): string {
+  return (
+    (HEX_BYTES[word >>> 24] ?? '') +
+    (HEX_BYTES[(word >>> 16) & 255] ?? '') +
+    (HEX_BYTES[(word >>> 8) & 255] ?? '') +
+    (HEX_BYTES[word & 255] ?? '')
+  );
+}
+
+/** A key without a name as its id: 16 hex digits when the second half is zero, else 32, lower case. */
+export function keyToId(k0: number, k1: number, k2: number, k3: number): string {
+  const first = hexOfWord(k0) + hexOfWord(k1);
+  return k2 === 0 && k3 === 0 ? first : first + hexOfWord(k2) + hexOfWord(k3);
+}
+
+/** Spreads a key over 32 bits; clients choose hex keys, so low words alone may all be equal. murmur3's finalizer. */
+export function hashKey(k0: number, k1: number, k2: number, k3: number): number {
+  let h = Math.imul(k0, 0x9e3779b1) ^ k1;
+  h = Math.imul((h << 13) | (h >>> 19), 0x85ebca6b) ^ k2;
+  h = Math.imul((h << 13) | (h >>> 19), 0xc2b2ae35) ^ k3;
+  h ^= h >>> 16;
+  h = Math.imul(h, 0x85ebca6b);
+  h ^= h >>> 13;
+  h = Math.imul(h, 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}
