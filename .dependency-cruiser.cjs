@@ -1,0 +1,116 @@
+/**
+ * The import arrows, as docs/ARCHITECTURE.md draws them: commands -> cli, storage -> engine -> format; server -> storage,
+ * wire. Arrows go down only, there is no cycle, and no file that nothing reaches.
+ */
+
+/** Leaf files at the top of src that every room may use. */
+const LEAVES = '^src/(errors|version)\\.ts$';
+
+/** What a room may import of src: everything else of src is forbidden to it. */
+function room(name, path, allowed, comment) {
+  return {
+    name,
+    comment,
+    severity: 'error',
+    from: { path },
+    to: { path: '^src/', pathNot: [LEAVES, ...allowed] },
+  };
+}
+
+/** Files that are started rather than imported: oclif loads commands by path, worker threads open by URL. */
+const ENTRIES = '^src/index\\.ts$|^src/commands/|(^|[-/])worker\\.ts$';
+
+module.exports = {
+  forbidden: [
+    {
+      name: 'errors-is-a-leaf',
+      comment: 'Every layer may use src/errors.ts, so it uses none.',
+      severity: 'error',
+      from: { path: '^src/errors\\.ts$' },
+      to: {},
+    },
+    room(
+      'format-is-bytes-only',
+      '^src/engine/format/',
+      ['^src/engine/format/'],
+      'engine/format: errors and format, no I/O, no policy.',
+    ),
+    room(
+      'engine-knows-nothing-above',
+      '^src/engine/(?!format/)',
+      ['^src/engine/'],
+      'The engine imports itself and the error table.',
+    ),
+    room(
+      'wire-is-a-codec',
+      '^src/wire/',
+      ['^src/wire/', '^src/storage/storage\\.ts$'],
+      'wire translates messages of the contract to the types of the Storage interface.',
+    ),
+    room(
+      'storage-arrows',
+      '^src/storage/',
+      ['^src/storage/', '^src/engine/', '^src/wire/'],
+      'storage -> engine, wire.',
+    ),
+    room(
+      'server-arrows',
+      '^src/server/',
+      ['^src/server/', '^src/storage/', '^src/wire/'],
+      'The server is thin over Storage.',
+    ),
+    room('cli-arrows', '^src/cli/', ['^src/cli/', '^src/storage/'], 'cli -> storage.'),
+    room(
+      'command-arrows',
+      '^src/commands/(?!serve\\.ts$)',
+      ['^src/commands/', '^src/cli/', '^src/storage/'],
+      'commands -> cli, storage.',
+    ),
+    room(
+      'serve-arrows',
+      '^src/commands/serve\\.ts$',
+      ['^src/cli/', '^src/storage/', '^src/server/'],
+      'Only `serve` starts a server.',
+    ),
+    room(
+      'library-arrows',
+      '^src/index\\.ts$',
+      ['^src/storage/'],
+      'The library is the doorway and nothing beneath it.',
+    ),
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true },
+    },
+    {
+      name: 'no-dead-files',
+      comment: 'Every file is reached from the library, a command or a worker.',
+      severity: 'error',
+      from: { path: ENTRIES },
+      to: { path: '^src/', reachable: false },
+    },
+    {
+      name: 'no-dev-dependencies-in-src',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'undetermined'] },
+    },
+    {
+      name: 'resolvable',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.build.json' },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'require', 'node', 'default', 'types'],
+    },
+  },
+};
