@@ -31,7 +31,7 @@ const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
 export class NodeDisk implements Disk {
   open(path: string, mode: OpenMode): DiskFile {
     // Looked at before it is opened: opening a named pipe would wait for its other end, for ever.
-    const found = fs.statSync(path, { throwIfNoEntry: false });
+    const found = lookUp(path);
     if (found?.isDirectory() === true && mode !== 'create') {
       throw posixError('EISDIR', 'is a directory', 'open', path);
     }
@@ -42,7 +42,7 @@ export class NodeDisk implements Disk {
   }
 
   stat(path: string): (FileIdentity & { readonly isDirectory: boolean }) | null {
-    const found = fs.statSync(path, { throwIfNoEntry: false });
+    const found = lookUp(path);
     if (found === undefined) return null;
     return {
       size: found.size,
@@ -231,6 +231,16 @@ function lockingLibc(path: string): Libc {
   throw new SutraError('INTERNAL', `cannot lock ${path}: kernel file locks are ${reason}`, {
     hint: 'sutra needs 64-bit Linux or macOS and the koffi package to lock a store.',
   });
+}
+
+function lookUp(path: string): fs.Stats | undefined {
+  try {
+    return fs.statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    // A name below a file: throwIfNoEntry covers it in newer versions of Node, not in 20.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOTDIR') return undefined;
+    throw error;
+  }
 }
 
 function settle(

@@ -210,10 +210,11 @@ describe('acquiring', () => {
     const script = `
       import { LockFile } from '#sutra/engine/lock-file';
       import { NodeDisk } from '#sutra/engine/node-disk';
-      // Root may write anything: become nobody.
+      const disk = new NodeDisk();
+      // Root may write anything: become nobody, with everything loaded that a checkout below /root would hide from it.
+      LockFile.read(disk, process.argv[1]);
       if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534); }
       const attempt = (action) => { try { return action(); } catch (error) { return [error.code, error.message]; } };
-      const disk = new NodeDisk();
       console.log(JSON.stringify([
         attempt(() => LockFile.acquire(disk, process.argv[1]) && 'acquired'),
         attempt(() => LockFile.read(disk, process.argv[1])),
