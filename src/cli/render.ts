@@ -1,0 +1,205 @@
+/**
+ * Answers as text for people: tables and drawings on a terminal, plain tab-separated lines anywhere else, so that
+ * `sutra neighbors X | cut -f1` does what it looks like. Everything that came from the store passes through safeLine,
+ * safeText or excerpt.
+ */
+
+import type {
+  ConceptAnswer,
+  HealthAnswer,
+  NeighborsAnswer,
+  PathAnswer,
+  PathStep,
+  StorageStats,
+  VectorMatch,
+} from '../storage/storage.js';
+import { associationTypeName } from './association-type.js';
+import { shortProduct } from './documents.js';
+import { shortFloat32 } from './float32.js';
+import { byteSize, duration } from './progress.js';
+import { styled, type Screen } from './screen.js';
+import { displayWidth, excerpt, padEnd, safeLine, safeText, truncate } from './text.js';
+
+export interface Column {
+  readonly head: string;
+  readonly align?: 'left' | 'right';
+}
+
+/** Rows of safe text: boxed by cli-table3 on a terminal, else one row a line with tabs between and no head. */
+export async function table(
+  screen: Screen,
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+): Promise<string> {
+  if (!screen.drawing) return rows.map((row) => row.join('\t')).join('\n');
+  const { default: Table } = await import('cli-table3');
+  const drawn = new Table({
+    head: columns.map((column) => styled(screen, 'bold', column.head)),
+    colAligns: columns.map((column) => column.align ?? 'left'),
+    // Colours are ours: the table's own would ignore NO_COLOR.
+    style: { head: [], border: [] },
+  });
+  for (const row of rows) drawn.push([...row]);
+  return drawn.toString();
+}
+
+export function conceptText(screen: Screen, answer: ConceptAnswer): string {
+  if (!answer.found) return notFound(screen, answer.id);
+  const facts = [
+    `strength ${shortFloat32(answer.strength)}`,
+    `confidence ${shortFloat32(answer.confidence)}`,
+    `learned ${time(answer.createdUs)}`,
+  ];
+  if (answer.updatedUs !== answer.createdUs) facts.push(`updated ${time(answer.updatedUs)}`);
+  if (answer.dimension > 0) facts.push(`embedding of ${answer.dimension}`);
+  return [
+    styled(screen, 'bold', safeLine(answer.id)),
+    safeText(answer.content),
+    styled(screen, 'dim', facts.join(', ')),
+  ].join('\n');
+}
+
+export async function neighborsText(screen: Screen, answer: NeighborsAnswer): Promise<string> {
+  if (!answer.known) return notFound(screen, answer.id);
+  if (answer.neighbors.length === 0) return screen.drawing ? 'no neighbours' : '';
+  const idWidth = Math.max(20, screen.width - 44);
+  return table(
+    screen,
+    [{ head: 'neighbour' }, { head: 'type' }, { head: 'confidence', align: 'right' }, { head: '' }],
+    answer.neighbors.map((neighbor) => {
+      const id = safeLine(neighbor.id);
+      const out = neighbor.direction === 'out';
+      return [
+        screen.drawing ? truncate(id, idWidth) : id,
+        associationTypeName(neighbor.type),
+        String(shortFloat32(neighbor.confidence)),
+        screen.drawing ? (out ? '→ out' : '← in') : neighbor.direction,
+      ];
+    }),
+  );
+}
+
+export async function matchesText(
+  screen: Screen,
+  matches: readonly VectorMatch[],
+  contents: readonly string[],
+): Promise<string> {
+  if (matches.length === 0) return screen.drawing ? 'nothing similar' : '';
+  const idWidth = Math.max(16, Math.floor((screen.width - 24) / 2));
+  const contentWidth = screen.drawing ? Math.max(16, screen.width - 24 - idWidth) : 120;
+  return table(
+    screen,
+    [{ head: 'concept' }, { head: 'similarity', align: 'right' }, { head: 'content' }],
+    matches.map((match, index) => {
+      const id = safeLine(match.id);
+      const content = contents[index] ?? '';
+      return [
+        screen.drawing ? truncate(id, idWidth) : id,
+        screen.drawing ? match.similarity.toFixed(4) : String(shortFloat32(match.similarity)),
+        content === match.id ? '' : excerpt(content, contentWidth),
+      ];
+    }),
+  );
+}
+
+/**
+ * The path from top to bottom, one concept a line with the beginning of its content, and between two of them the
+ * association with its arrow head at the end it points to:
+ *
+ *     ● dog.n.01      a member of the genus Canis
+ *     │ hierarchical 0.9
+ *     ▼
+ *     ● canine.n.02   any of various fissiped mammals
+ *     ▲
+ *     │ causal 1
+ *     ● fox.n.01      alert carnivorous mammal
+ *     2 hops, confidence 0.9
+ */
+export function pathText(
+  screen: Screen,
+  answer: PathAnswer,
+  contents: ReadonlyMap<string, string>,
+): string {
+  const marks = screen.drawing
+    ? { node: '●', line: '│', down: '▼', up: '▲' }
+    : { node: '*', line: '|', down: 'v', up: '^' };
+  const widest = Math.max(...answer.path.map((id) => displayWidth(safeLine(id))));
+  const idWidth = Math.min(widest, Math.floor(screen.width / 2));
+  const lines: string[] = [];
+  answer.path.forEach((id, index) => {
+    const step = answer.steps[index - 1];
+    if (step !== undefined) lines.push(...arrow(screen, step, marks));
+    const content = contents.get(id) ?? '';
+    const shown = content === id ? '' : excerpt(content, screen.width - idWidth - 5);
+    const name = padEnd(truncate(safeLine(id), idWidth), idWidth);
+    const bold = styled(screen, 'bold', name);
+    lines.push(
+      `${styled(screen, 'cyan', marks.node)} ${bold}  ${styled(screen, 'dim', shown)}`.trimEnd(),
+    );
+  });
+  const hops = answer.steps.length;
+  lines.push(
+    `${hops} ${hops === 1 ? 'hop' : 'hops'}, confidence ${shortProduct(answer.confidence)}`,
+  );
+  return lines.join('\n');
+}
+
+function arrow(
+  screen: Screen,
+  step: PathStep,
+  marks: { readonly line: string; readonly down: string; readonly up: string },
+): string[] {
+  const label = `${associationTypeName(step.type)} ${shortFloat32(step.confidence)}`;
+  const shaft = `${styled(screen, 'cyan', marks.line)} ${label}`;
+  return step.direction === 'out'
+    ? [shaft, styled(screen, 'cyan', marks.down)]
+    : [styled(screen, 'cyan', marks.up), shaft];
+}
+
+export function noPathText(from: string, to: string, maxDepth: number): string {
+  return `no path from ${safeLine(from)} to ${safeLine(to)} within ${maxDepth} hops`;
+}
+
+export async function statsText(screen: Screen, stats: StorageStats): Promise<string> {
+  const count = (value: number): string =>
+    screen.drawing ? value.toLocaleString('en-US') : String(value);
+  const bytes = (value: number): string => (screen.drawing ? byteSize(value) : String(value));
+  return table(
+    screen,
+    [{ head: 'store' }, { head: '', align: 'right' }],
+    [
+      ['concepts', count(stats.concepts)],
+      ['associations', count(stats.edges)],
+      ['vectors', count(stats.vectors)],
+      ['dimension', stats.dimension === 0 && screen.drawing ? 'none yet' : String(stats.dimension)],
+      ['sequence', count(stats.sequence)],
+      ['in storage.dat', count(stats.snapshotSequence)],
+      ['storage.dat size', bytes(stats.snapshotBytes)],
+      ['write log size', bytes(stats.walBytes)],
+      ['written', count(stats.written)],
+      ['dropped', count(stats.dropped)],
+      ['pending', count(stats.pending)],
+      ['reconciliations', count(stats.reconciliations)],
+      ['checkpoints', count(stats.checkpoints)],
+      ['uptime', screen.drawing ? duration(stats.uptimeSeconds) : String(stats.uptimeSeconds)],
+    ],
+  );
+}
+
+export function healthText(screen: Screen, health: HealthAnswer): string {
+  const word = health.healthy ? 'healthy' : 'unhealthy';
+  const detail = health.status === 'ok' ? '' : `: ${safeLine(health.status)}`;
+  return styled(screen, health.healthy ? 'green' : 'red', word) + detail;
+}
+
+export function notFound(screen: Screen, id: string): string {
+  return `${styled(screen, 'yellow', 'not found:')} ${safeLine(id)}`;
+}
+
+/** Microseconds since 1970 as UTC, to the second. */
+function time(us: number): string {
+  return new Date(us / 1000)
+    .toISOString()
+    .replace('T', ' ')
+    .replace(/\.\d+Z$/, ' UTC');
+}

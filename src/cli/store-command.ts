@@ -1,0 +1,73 @@
+/**
+ * The base of every command that works on a store: parse, open, call, close, print. The answer is printed only once the
+ * store has closed without an error, so a failure always leaves stdout empty. `answer` prints either one JSON document
+ * or the text for people, which only then is rendered.
+ */
+
+import { Command } from '@oclif/core/command';
+import { chooseStore, openStorage, type Access } from '../storage/open.js';
+import type { CallOptions, Storage } from '../storage/storage.js';
+import { DEFAULT_TIMEOUT_MS } from '../storage/settings.js';
+import { storeFlags } from './flags.js';
+import { screenOf, type Screen } from './screen.js';
+import { safeJson } from './text.js';
+
+export interface StoreSelection {
+  readonly server?: string | undefined;
+  readonly storage?: string | undefined;
+  /** Milliseconds. */
+  readonly timeout?: number | undefined;
+}
+
+export interface UseOptions {
+  readonly access: Access;
+  /** The deadline of remote calls when neither flag nor variable gives one. Default 5,000; `none` for flush and the like. */
+  readonly defaultTimeoutMs?: number | 'none';
+  /** Settings of a store that may be created. */
+  readonly vectorDim?: number | undefined;
+}
+
+export abstract class StoreCommand extends Command {
+  static override baseFlags = storeFlags;
+
+  /** What stdout shows. */
+  protected readonly screen: Screen = screenOf(process.stdout);
+
+  /** Opens the chosen store, hands it to `work` with the options for its calls, and closes it whatever happens. */
+  protected async withStorage<Result>(
+    selection: StoreSelection,
+    options: UseOptions,
+    work: (storage: Storage, call: CallOptions) => Promise<Result>,
+  ): Promise<Result> {
+    const choice = chooseStore(selection);
+    const timeoutMs = callTimeoutMs(choice.mode, selection.timeout, options.defaultTimeoutMs);
+    const storage = await openStorage(choice, {
+      access: options.access,
+      ...(options.vectorDim === undefined ? {} : { vectorDim: options.vectorDim }),
+    });
+    let result: Result;
+    try {
+      result = await work(storage, timeoutMs === undefined ? {} : { timeoutMs });
+    } catch (error) {
+      // The first failure is the one to tell; closing a store that failed may fail for the same reason.
+      await storage.close().catch(() => undefined);
+      throw error;
+    }
+    await storage.close();
+    return result;
+  }
+
+  /** Prints one answer. */
+  protected answer(json: boolean, document: object, text: () => string): void {
+    process.stdout.write(`${json ? safeJson(document) : text()}\n`);
+  }
+}
+
+function callTimeoutMs(
+  mode: 'embedded' | 'server',
+  given: number | undefined,
+  fallback: number | 'none' = DEFAULT_TIMEOUT_MS,
+): number | undefined {
+  if (given !== undefined) return given;
+  return mode === 'server' && fallback !== 'none' ? fallback : undefined;
+}
