@@ -1,0 +1,260 @@
+/**
+ * Feeds records to a Storage in atomic batches: the bulk way in for `sutra import`. Order is the file's, and an
+ * association may name concepts of its own batch or of any before it. Within a batch concepts are applied first.
+ *
+ * What an error leaves behind is exact: batches are all or nothing, so the message can say which lines are in. To an
+ * embedded store several batches are under way at once, because it queues them in the order of the calls; to a server
+ * one at a time, because calls that overlap on the wire may arrive in any order, and a batch of associations must not
+ * overtake the concepts it names. The next batch is read and parsed meanwhile either way.
+ */
+
+import { ERRORS, SutraError, toSutraError, type ErrorCode, type StatusName } from '../errors.js';
+import type { JsonlRecord } from './jsonl.js';
+import type { AssociationInput, BatchReceipt, ConceptInput, Storage } from './storage.js';
+
+const BATCH_ITEMS = 4_096;
+/** Well below the 16 MiB that a batch may take, even when every UTF-16 unit is three bytes of UTF-8. */
+const BATCH_UNITS = 1024 * 1024;
+const EMBEDDED_IN_FLIGHT = 4;
+const REMOTE_IN_FLIGHT = 1;
+
+export interface ImportTotals {
+  /** Records acknowledged so far; a concept that stands twice in the input counts twice. */
+  readonly concepts: number;
+  readonly associations: number;
+  /** Sequence of the last record; 0 when there was none. */
+  readonly lastSequence: number;
+  /** Records with created_us or updated_us, which the store does not take over yet. */
+  readonly timed: number;
+}
+
+export interface ImportOptions {
+  /** What messages call the input. */
+  readonly source: string;
+  /** Per batch; default 4,096. */
+  readonly batchItems?: number;
+  /** How many batches may be unacknowledged. Default 4 embedded, 1 to a server (see above). */
+  readonly inFlight?: number;
+  /** Called after each acknowledged batch. */
+  readonly onProgress?: (totals: ImportTotals) => void;
+  /** Stops the reading: what was sent is awaited, then the import rejects with CANCELLED. */
+  readonly signal?: AbortSignal;
+  /** Deadline of each batch. */
+  readonly timeoutMs?: number;
+}
+
+/** Imports everything, or rejects with an error that says which lines are in the store and which are not. */
+export async function importRecords(
+  storage: Storage,
+  blocks: AsyncIterable<readonly JsonlRecord[]>,
+  options: ImportOptions,
+): Promise<ImportTotals> {
+  const run = new ImportRun(storage, options);
+  let stopped: SutraError | undefined;
+  try {
+    reading: for await (const block of blocks) {
+      for (const record of block) {
+        run.add(record);
+        if (run.batchIsFull) await run.send();
+        if (run.refused) break reading;
+      }
+      options.signal?.throwIfAborted();
+    }
+  } catch (error) {
+    stopped = options.signal?.aborted === true ? interrupted(error) : toSutraError(error);
+  }
+  // What stands before a bad line still goes in: then the message can name one line, and all before it is done.
+  await run.finish();
+  const refusal = run.refusal(options.source);
+  if (refusal !== undefined) throw refusal;
+  if (stopped !== undefined)
+    throw amended(stopped, stopped.code, `${stopped.message}. ${run.soFar()}`);
+  return run.totals;
+}
+
+/** Items on their way to becoming one atomic batch. */
+class Batch {
+  readonly concepts: ConceptInput[] = [];
+  readonly associations: AssociationInput[] = [];
+  readonly conceptLines: number[] = [];
+  readonly associationLines: number[] = [];
+  firstLine = 0;
+  lastLine = 0;
+  units = 0;
+  timed = 0;
+
+  get items(): number {
+    return this.concepts.length + this.associations.length;
+  }
+
+  add(record: JsonlRecord): void {
+    if (this.items === 0) this.firstLine = record.line;
+    this.lastLine = record.line;
+    if (record.timed) this.timed++;
+    if (record.kind === 'concept') {
+      this.concepts.push(record.concept);
+      this.conceptLines.push(record.line);
+      const { id, content, embedding } = record.concept;
+      this.units += id.length + content.length + 4 * (embedding?.length ?? 0);
+    } else {
+      this.associations.push(record.association);
+      this.associationLines.push(record.line);
+      this.units += record.association.source.length + record.association.target.length;
+    }
+  }
+
+  /** The line an error is about, or undefined when it is not about one item. */
+  lineOf(error: SutraError): number | undefined {
+    for (const { field } of error.violations) {
+      const match = /^(concepts|associations)\[(\d+)\]/.exec(field);
+      if (match === null) continue;
+      const lines = match[1] === 'concepts' ? this.conceptLines : this.associationLines;
+      return lines[Number(match[2])];
+    }
+    return undefined;
+  }
+}
+
+class ImportRun {
+  readonly #storage: Storage;
+  readonly #options: ImportOptions;
+  readonly #batchItems: number;
+  readonly #inFlight: number;
+  /** Acknowledgements not there yet, oldest first; none of them rejects. */
+  readonly #underWay: Promise<void>[] = [];
+  #batch = new Batch();
+  /** The first batch that was refused, in the input's order. */
+  #refused: { readonly batch: Batch; readonly error: SutraError } | undefined;
+  /** Batches acknowledged behind a refused one: they were under way when it was refused. */
+  readonly #behind: Batch[] = [];
+  /** Every line up to this one is in the store. */
+  #lastLine = 0;
+  #concepts = 0;
+  #associations = 0;
+  #lastSequence = 0;
+  #timed = 0;
+
+  constructor(storage: Storage, options: ImportOptions) {
+    this.#storage = storage;
+    this.#options = options;
+    this.#batchItems = options.batchItems ?? BATCH_ITEMS;
+    this.#inFlight =
+      options.inFlight ?? (storage.mode === 'embedded' ? EMBEDDED_IN_FLIGHT : REMOTE_IN_FLIGHT);
+  }
+
+  get batchIsFull(): boolean {
+    return this.#batch.items >= this.#batchItems || this.#batch.units >= BATCH_UNITS;
+  }
+
+  get refused(): boolean {
+    return this.#refused !== undefined;
+  }
+
+  get totals(): ImportTotals {
+    return {
+      concepts: this.#concepts,
+      associations: this.#associations,
+      lastSequence: this.#lastSequence,
+      timed: this.#timed,
+    };
+  }
+
+  add(record: JsonlRecord): void {
+    this.#batch.add(record);
+  }
+
+  /** Hands the batch to the storage; waits only while too many are unacknowledged. */
+  async send(): Promise<void> {
+    while (this.#underWay.length >= this.#inFlight) await this.#underWay.shift();
+    if (this.refused || this.#batch.items === 0) return;
+    const batch = this.#batch;
+    this.#batch = new Batch();
+    const before = this.#underWay.at(-1);
+    this.#underWay.push(this.#learn(batch, before));
+  }
+
+  /** Sends the rest and waits for everything under way. */
+  async finish(): Promise<void> {
+    await this.send();
+    for (const acknowledgement of this.#underWay) await acknowledgement;
+  }
+
+  /** Acknowledgements are counted in the order of the batches, whatever order they come in. */
+  async #learn(batch: Batch, before: Promise<void> | undefined): Promise<void> {
+    const { timeoutMs } = this.#options;
+    let outcome: BatchReceipt | SutraError;
+    try {
+      const { concepts, associations } = batch;
+      outcome = await this.#storage.learnBatch(
+        { concepts, associations },
+        timeoutMs === undefined ? {} : { timeoutMs },
+      );
+    } catch (error) {
+      outcome = toSutraError(error);
+    }
+    await before;
+    if (outcome instanceof SutraError) {
+      this.#refused ??= { batch, error: outcome };
+      return;
+    }
+    if (this.refused) this.#behind.push(batch);
+    else this.#lastLine = batch.lastLine;
+    this.#concepts += batch.concepts.length;
+    this.#associations += batch.associations.length;
+    this.#timed += batch.timed;
+    this.#lastSequence = outcome.firstSequence + outcome.count - 1;
+    this.#options.onProgress?.(this.totals);
+  }
+
+  /** `Lines 1 to 40 are in the store (30 concepts, 10 associations).` */
+  soFar(): string {
+    if (this.#concepts + this.#associations === 0) return 'Nothing was imported.';
+    const behind = this.#behind.map(
+      ({ firstLine, lastLine }) => ` and ${firstLine} to ${lastLine}`,
+    );
+    const lines =
+      this.#lastLine === 0
+        ? behind.join('').slice(' and '.length)
+        : `1 to ${this.#lastLine}${behind.join('')}`;
+    return `Lines ${lines} are in the store (${this.#concepts} concepts, ${this.#associations} associations).`;
+  }
+
+  /** The error that a refused batch becomes, with the line it is about where that can be told. */
+  refusal(source: string): SutraError | undefined {
+    if (this.#refused === undefined) return undefined;
+    const { batch, error } = this.#refused;
+    const line = batch.lineOf(error);
+    const where =
+      line === undefined ? `${source}:${batch.firstLine}-${batch.lastLine}` : `${source}:${line}`;
+    const lines = `lines ${batch.firstLine} to ${batch.lastLine}`;
+    const whole = MAY_HAVE_HAPPENED.has(error.status)
+      ? `Whether ${lines}, one batch, went in is not known.`
+      : `None of ${lines}, one batch, went in.`;
+    const message = `${where}: ${error.message}. ${whole} ${this.soFar()}`;
+    // An endpoint that nothing learned is a fault of the input, not the answer to a question: exit 2, not 4.
+    const code = error.code === 'UNKNOWN_CONCEPT' ? 'INVALID_ARGUMENT' : error.code;
+    return amended(error, code, message);
+  }
+}
+
+/** A call that fails with one of these may still have been carried out. */
+const MAY_HAVE_HAPPENED: ReadonlySet<StatusName> = new Set([
+  'CANCELLED',
+  'DEADLINE_EXCEEDED',
+  'INTERNAL',
+  'UNAVAILABLE',
+  'DATA_LOSS',
+]);
+
+function interrupted(cause: unknown): SutraError {
+  return new SutraError('CANCELLED', 'interrupted', { cause });
+}
+
+/** The error with where it happened and what is in the store; its own hint, where the input is not what is wrong. */
+function amended(error: SutraError, code: ErrorCode, message: string): SutraError {
+  const hint =
+    ERRORS[code].status === 'INVALID_ARGUMENT'
+      ? 'Correct the input and import it again from the start; learning a line twice does no harm.'
+      : error.hint;
+  return new SutraError(code, message, { violations: error.violations, hint, cause: error });
+}
