@@ -103,17 +103,29 @@ class Batch {
     }
   }
 
-  /** The line an error is about, or undefined when it is not about one item. */
-  lineOf(error: SutraError): number | undefined {
-    for (const { field } of error.violations) {
-      const match = /^(concepts|associations)\[(\d+)\]/.exec(field);
-      if (match === null) continue;
-      const lines = match[1] === 'concepts' ? this.conceptLines : this.associationLines;
-      return lines[Number(match[2])];
+  /** Where in the input an error lies and what it is, or undefined when it is not about one record. */
+  blame(error: SutraError): { readonly line: number; readonly reason: string } | undefined {
+    for (const { field, description } of error.violations) {
+      const [, kind, index, name = ''] =
+        /^(concepts|associations)\[(\d+)\]\.(.+)$/.exec(field) ?? [];
+      const lines = kind === 'concepts' ? this.conceptLines : this.associationLines;
+      const line = lines[Number(index)];
+      if (kind === undefined || line === undefined) continue;
+      const others = error.violations.length - 1;
+      const more = others === 0 ? '' : ` (and ${others} more such in the batch)`;
+      return { line, reason: `${JSONL_NAMES.get(name) ?? name}: ${description}${more}` };
     }
     return undefined;
   }
 }
+
+/** Fields that JSON lines call by another name than the wire. */
+const JSONL_NAMES: ReadonlyMap<string, string> = new Map([
+  ['concept_id', 'id'],
+  ['source_id', 'source'],
+  ['target_id', 'target'],
+  ['assoc_type', 'type'],
+]);
 
 class ImportRun {
   readonly #storage: Storage;
@@ -125,10 +137,9 @@ class ImportRun {
   #batch = new Batch();
   /** The first batch that was refused, in the input's order. */
   #refused: { readonly batch: Batch; readonly error: SutraError } | undefined;
-  /** Batches acknowledged behind a refused one: they were under way when it was refused. */
-  readonly #behind: Batch[] = [];
-  /** Every line up to this one is in the store. */
-  #lastLine = 0;
+  /** Lines in the store: one range, or more when batches behind a refused one were under way and went in. */
+  readonly #imported: { readonly first: number; last: number }[] = [];
+  #gap = false;
   #concepts = 0;
   #associations = 0;
   #lastSequence = 0;
@@ -195,10 +206,15 @@ class ImportRun {
     await before;
     if (outcome instanceof SutraError) {
       this.#refused ??= { batch, error: outcome };
+      this.#gap = true;
       return;
     }
-    if (this.refused) this.#behind.push(batch);
-    else this.#lastLine = batch.lastLine;
+    const range = this.#imported.at(-1);
+    if (this.#gap || range === undefined) {
+      // From the very first line on, blank lines included, unless something before it was refused.
+      this.#imported.push({ first: this.#gap ? batch.firstLine : 1, last: batch.lastLine });
+    } else range.last = batch.lastLine;
+    this.#gap = false;
     this.#concepts += batch.concepts.length;
     this.#associations += batch.associations.length;
     this.#timed += batch.timed;
@@ -209,13 +225,7 @@ class ImportRun {
   /** `Lines 1 to 40 are in the store (30 concepts, 10 associations).` */
   soFar(): string {
     if (this.#concepts + this.#associations === 0) return 'Nothing was imported.';
-    const behind = this.#behind.map(
-      ({ firstLine, lastLine }) => ` and ${firstLine} to ${lastLine}`,
-    );
-    const lines =
-      this.#lastLine === 0
-        ? behind.join('').slice(' and '.length)
-        : `1 to ${this.#lastLine}${behind.join('')}`;
+    const lines = this.#imported.map(({ first, last }) => `${first} to ${last}`).join(' and ');
     return `Lines ${lines} are in the store (${this.#concepts} concepts, ${this.#associations} associations).`;
   }
 
@@ -223,14 +233,14 @@ class ImportRun {
   refusal(source: string): SutraError | undefined {
     if (this.#refused === undefined) return undefined;
     const { batch, error } = this.#refused;
-    const line = batch.lineOf(error);
-    const where =
-      line === undefined ? `${source}:${batch.firstLine}-${batch.lastLine}` : `${source}:${line}`;
+    const blame = batch.blame(error);
+    const where = blame?.line ?? `${batch.firstLine}-${batch.lastLine}`;
+    const reason = `${source}:${where}: ${blame?.reason ?? error.message}.`;
     const lines = `lines ${batch.firstLine} to ${batch.lastLine}`;
     const whole = MAY_HAVE_HAPPENED.has(error.status)
       ? `Whether ${lines}, one batch, went in is not known.`
       : `None of ${lines}, one batch, went in.`;
-    const message = `${where}: ${error.message}. ${whole} ${this.soFar()}`;
+    const message = `${reason} ${whole} ${this.soFar()}`;
     // An endpoint that nothing learned is a fault of the input, not the answer to a question: exit 2, not 4.
     const code = error.code === 'UNKNOWN_CONCEPT' ? 'INVALID_ARGUMENT' : error.code;
     return amended(error, code, message);
