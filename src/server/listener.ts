@@ -1,0 +1,154 @@
+/**
+ * The listening sockets. The server owns them, and hands each connection to grpc-js, because that way a port in use is a
+ * clear error with a code (grpc-js has only a text, and by default shares the port silently through SO_REUSEPORT),
+ * connections are capped, and a drain stops accepting before it waits for calls.
+ */
+
+import { lookup } from 'node:dns/promises';
+import { createServer, isIP, type Server, type Socket } from 'node:net';
+import { SutraError, invalidField } from '../errors.js';
+import { formatAddress } from '../storage/address.js';
+
+export interface ListenOptions {
+  /** An address of this machine or a name that resolves to some; 0.0.0.0 and :: are all of them. */
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  /** Beyond so many open connections new ones are closed at once. */
+  readonly maxConnections: number;
+  readonly onConnection: (socket: Socket) => void;
+  /** Called when connections are being refused, at most once a second. */
+  readonly onRefused: (limit: number) => void;
+}
+
+export interface Listener {
+  readonly port: number;
+  /** Stops accepting; open connections stay. */
+  close(): void;
+  /** Cuts the connections that are still open. (grpc-js's forceShutdown finds none of them without channelz.) */
+  cut(): void;
+}
+
+export async function listen(options: ListenOptions): Promise<Listener> {
+  const { host, port } = options;
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    throw invalidField('port', `got ${port}, expected an integer of 0 to 65535`);
+  }
+  const addresses = await resolve(host);
+  const servers: Server[] = [];
+  const sockets = new Set<Socket>();
+  const accept = (socket: Socket): void => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    options.onConnection(socket);
+  };
+  let bound = port;
+  try {
+    for (const address of addresses) {
+      const server = await bind(address, bound, accept, options);
+      servers.push(server);
+      // Names such as localhost stand for several addresses; with port 0 the first one picks the port for all.
+      bound = portOf(server);
+    }
+  } catch (error) {
+    for (const server of servers) server.close();
+    throw error;
+  }
+  return {
+    port: bound,
+    close: () => {
+      for (const server of servers) server.close();
+    },
+    cut: () => {
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+async function resolve(host: string): Promise<string[]> {
+  if (isIP(host) !== 0) return [host];
+  if (!/^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$/.test(host)) {
+    throw invalidField('host', `got ${JSON.stringify(host)}, expected an address or a host name`);
+  }
+  try {
+    const found = await lookup(host, { all: true });
+    return [...new Set(found.map(({ address }) => address))];
+  } catch (error) {
+    throw new SutraError('INVALID_ARGUMENT', `host: ${host} cannot be resolved`, {
+      violations: [{ field: 'host', description: `got ${host}, which cannot be resolved` }],
+      hint: 'Listen on an address of this machine; 0.0.0.0 is all of them, 127.0.0.1 this machine only.',
+      cause: error,
+    });
+  }
+}
+
+function bind(
+  address: string,
+  port: number,
+  accept: (socket: Socket) => void,
+  options: ListenOptions,
+): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer({ noDelay: true, keepAlive: true });
+    server.maxConnections = options.maxConnections;
+    let lastRefusal = 0;
+    server.on('connection', accept);
+    server.on('drop', () => {
+      const now = Date.now();
+      if (now - lastRefusal < 1_000) return;
+      lastRefusal = now;
+      options.onRefused(options.maxConnections);
+    });
+    const fail = (error: NodeJS.ErrnoException): void => {
+      reject(bindError(error, options.host, address, port));
+    };
+    server.once('error', fail);
+    // exclusive: a port that another process of a cluster has is in use, too.
+    server.listen({ host: address, port, exclusive: true }, () => {
+      server.off('error', fail);
+      // What can fail from here on is accepting one connection (no file descriptors left); others go on.
+      server.on('error', () => options.onRefused(options.maxConnections));
+      resolve(server);
+    });
+  });
+}
+
+function bindError(
+  error: NodeJS.ErrnoException,
+  host: string,
+  address: string,
+  port: number,
+): SutraError {
+  const name = formatAddress(host, port);
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return new SutraError('ADDRESS_IN_USE', `${name} is in use by another process`, {
+        cause: error,
+      });
+    case 'EACCES':
+    case 'EPERM':
+      return new SutraError('NOT_PERMITTED', `not permitted to listen on ${name}`, {
+        hint: 'Ports below 1024 need a privilege; choose a higher --port.',
+        cause: error,
+      });
+    case 'EADDRNOTAVAIL':
+    case 'EAFNOSUPPORT':
+      return new SutraError('INVALID_ARGUMENT', `host: ${address} is no address of this machine`, {
+        violations: [{ field: 'host', description: `got ${host}, no address of this machine` }],
+        hint: 'Listen on an address of this machine; 0.0.0.0 is all of them, 127.0.0.1 this machine only.',
+        cause: error,
+      });
+    default:
+      return new SutraError('INTERNAL', `cannot listen on ${name}: ${error.message}`, {
+        cause: error,
+      });
+  }
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  if (address === null || typeof address === 'string') {
+    throw new SutraError('INTERNAL', 'the listening socket has no port');
+  }
+  return address.port;
+}

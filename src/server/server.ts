@@ -1,0 +1,132 @@
+/**
+ * The gRPC server over one Storage: the storage service, health, reflection, and the limits that keep one client from
+ * harming the others (reliability.md, "Server"). The caller opens the storage before and closes it after.
+ *
+ * Draining goes: health says NOT_SERVING; no new connections; new calls are UNAVAILABLE; calls under way finish, for at most
+ * the timeout; connections are closed in order (GOAWAY), and what is still open then is cut.
+ */
+
+import { Server, ServerCredentials, type ServerOptions as GrpcOptions } from '@grpc/grpc-js';
+import { formatAddress } from '../storage/address.js';
+import type { Storage } from '../storage/storage.js';
+import { MAX_BATCH_BYTES } from '../storage/validation.js';
+import { CallGate } from './call-gate.js';
+import { Health } from './health.js';
+import { listen, type Listener } from './listener.js';
+import { SILENT, type ServerLogger } from './logger.js';
+import { addReflection } from './reflection.js';
+import { createService } from './service.js';
+
+export interface ServerOptions {
+  /** An address of this machine or a name for one. */
+  readonly host: string;
+  /** 0 picks a free one; RunningServer.port says which. */
+  readonly port: number;
+  readonly logger?: ServerLogger;
+  /** Calls at once on one connection; default 100. */
+  readonly maxConcurrentStreams?: number;
+  /** Largest request; default 16 MiB. Longer is RESOURCE_EXHAUSTED. */
+  readonly maxMessageBytes?: number;
+  /** Open connections; default 4,096. Further ones are closed at once. */
+  readonly maxConnections?: number;
+  /** A connection is asked for a sign of life this often; default 30,000. */
+  readonly keepaliveTimeMs?: number;
+  /** And dropped when none comes within this; default 10,000. */
+  readonly keepaliveTimeoutMs?: number;
+  /** A connection without calls is closed after this; default 30 minutes. Clients reconnect by themselves. */
+  readonly maxConnectionIdleMs?: number;
+}
+
+export interface DrainReport {
+  /** Calls that the timeout cut off. */
+  readonly abandonedCalls: number;
+}
+
+export interface RunningServer {
+  readonly host: string;
+  readonly port: number;
+  /** HOST:PORT as it listens, for people; see reachableAddress for one to dial. */
+  readonly address: string;
+  /** Resolves when the server is gone; the first call's timeout counts. Storage stays open. */
+  drain(timeoutMs: number): Promise<DrainReport>;
+}
+
+/** How long connections may take to close once no call is left on them. */
+const CLOSE_GRACE_MS = 1_000;
+
+export async function startServer(
+  storage: Storage,
+  options: ServerOptions,
+): Promise<RunningServer> {
+  const logger = options.logger ?? SILENT;
+  const gate = new CallGate();
+  const health = new Health(storage);
+  const service = createService(storage, gate, logger);
+
+  const server = new Server(grpcOptions(options));
+  server.addService(service.definition, service.implementation);
+  server.addService(health.definition, health.implementation);
+  addReflection(server);
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+
+  const listener = await listen({
+    host: options.host,
+    port: options.port,
+    maxConnections: options.maxConnections ?? 4_096,
+    onConnection: (socket) => injector.injectConnection(socket),
+    onRefused: (limit) => logger.warn(`connections refused: ${limit} are open already`),
+  });
+
+  const drain = async (timeoutMs: number): Promise<DrainReport> => {
+    const deadline = Date.now() + timeoutMs;
+    health.drain();
+    gate.shut();
+    listener.close();
+    await gate.emptied(timeoutMs);
+    const abandonedCalls = gate.count;
+    health.close();
+    // Answers may still be on their way out; but one reflection stream left open must not hold a shutdown up.
+    const grace = Math.min(CLOSE_GRACE_MS, Math.max(0, deadline - Date.now()));
+    await closeConnections(server, listener, abandonedCalls > 0 ? 0 : grace);
+    if (abandonedCalls > 0)
+      logger.warn(`${abandonedCalls} calls were cut off after ${timeoutMs} ms`);
+    return { abandonedCalls };
+  };
+
+  let draining: Promise<DrainReport> | null = null;
+  const { port } = listener;
+  return {
+    host: options.host,
+    port,
+    address: formatAddress(options.host, port),
+    drain: (timeoutMs) => (draining ??= drain(timeoutMs)),
+  };
+}
+
+function grpcOptions(options: ServerOptions): GrpcOptions {
+  return {
+    'grpc.max_receive_message_length': options.maxMessageBytes ?? MAX_BATCH_BYTES,
+    'grpc.max_send_message_length': -1,
+    'grpc.max_concurrent_streams': options.maxConcurrentStreams ?? 100,
+    'grpc.keepalive_time_ms': options.keepaliveTimeMs ?? 30_000,
+    'grpc.keepalive_timeout_ms': options.keepaliveTimeoutMs ?? 10_000,
+    'grpc.max_connection_idle_ms': options.maxConnectionIdleMs ?? 30 * 60_000,
+    'grpc.so_reuseport': 0,
+    // Channelz keeps books on every call and is not served.
+    'grpc.enable_channelz': 0,
+  };
+}
+
+/** Closes connections in order, and cuts what is left after graceMs. */
+async function closeConnections(
+  server: Server,
+  listener: Listener,
+  graceMs: number,
+): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    server.tryShutdown(() => resolve());
+  });
+  const timer = setTimeout(() => listener.cut(), graceMs);
+  await closed;
+  clearTimeout(timer);
+}

@@ -1,0 +1,134 @@
+/**
+ * sutra.storage.StorageService over a Storage: decode, call, encode, and nothing else. Each request arrives in the form the
+ * storage takes (wire/requests.ts) and is validated there, so that a server answers exactly as its storage does.
+ */
+
+import {
+  Metadata,
+  status,
+  type ServiceDefinition,
+  type StatusObject,
+  type UntypedServiceImplementation,
+  type sendUnaryData,
+  type ServerUnaryCall,
+} from '@grpc/grpc-js';
+import { SutraError } from '../errors.js';
+import type { CallOptions, Storage } from '../storage/storage.js';
+import { DecodeFailure, METHODS, type Method } from '../wire/methods.js';
+import { CODE_TRAILER, DETAILS_TRAILER, HINT_TRAILER, encodeError } from '../wire/status.js';
+import { CallContext } from './call-context.js';
+import type { CallGate } from './call-gate.js';
+import type { ServerLogger } from './logger.js';
+
+export interface Service {
+  readonly definition: ServiceDefinition;
+  readonly implementation: UntypedServiceImplementation;
+}
+
+const NO_OPTIONS: CallOptions = {};
+
+export function createService(storage: Storage, gate: CallGate, logger: ServerLogger): Service {
+  const definition: Record<string, ServiceDefinition[string]> = {};
+  const implementation: UntypedServiceImplementation = {};
+
+  function serve<Request, Response>(
+    method: Method<Request, Response>,
+    run: (request: Request, context: CallContext) => Promise<Response>,
+  ): void {
+    const { name, path } = method;
+    definition[name] = {
+      path,
+      originalName: name,
+      requestStream: false,
+      responseStream: false,
+      requestSerialize: method.encodeRequest,
+      requestDeserialize: method.decodeRequest,
+      responseSerialize: method.encodeResponse,
+      responseDeserialize: method.decodeResponse,
+    };
+    implementation[name] = (
+      call: ServerUnaryCall<Request | DecodeFailure, Response>,
+      callback: sendUnaryData<Response>,
+    ): void => {
+      const refuse = (error: unknown): void => callback(statusOf(error, name, logger));
+      if (!gate.enter()) {
+        refuse(new SutraError('UNAVAILABLE', 'the server is draining and takes no new calls'));
+        return;
+      }
+      answer(call, run).then(
+        (response) => {
+          callback(null, response);
+          gate.leave();
+        },
+        (error: unknown) => {
+          refuse(error);
+          gate.leave();
+        },
+      );
+    };
+  }
+
+  serve(METHODS.learnConcept, (concept, context) => storage.learnConcept(concept, context));
+  serve(METHODS.learnAssociation, (association, context) =>
+    storage.learnAssociation(association, context),
+  );
+  serve(METHODS.learnBatch, (batch, context) => storage.learnBatch(batch, context));
+  serve(METHODS.forgetConcept, ({ id }, context) => storage.forgetConcept(id, context));
+  serve(METHODS.forgetAssociation, ({ source, target, type }, context) =>
+    storage.forgetAssociation(source, target, type, context),
+  );
+  // A point read is done before anything could cancel it.
+  serve(METHODS.queryConcept, async ({ id, withEmbedding, withoutContent }) => {
+    const concept = await storage.queryConcept(id, withEmbedding ? { withEmbedding } : NO_OPTIONS);
+    return withoutContent ? { ...concept, content: '' } : concept;
+  });
+  serve(METHODS.getNeighbors, ({ id, direction, types, limit }, context) =>
+    storage.getNeighbors(id, { direction, types, limit, ...bounds(context) }),
+  );
+  serve(METHODS.findPath, ({ start, end, maxDepth, direction, types, by }, context) =>
+    storage.findPath(start, end, { maxDepth, direction, types, by, ...bounds(context) }),
+  );
+  serve(METHODS.vectorSearch, ({ query, k, efSearch }, context) =>
+    storage.vectorSearch(query, { k, efSearch, ...bounds(context) }),
+  );
+  serve(METHODS.getStats, () => storage.stats());
+  serve(METHODS.healthCheck, () => storage.healthCheck());
+  serve(METHODS.flush, async (_request, context) => {
+    await storage.flush(context);
+    return { success: true };
+  });
+  return { definition, implementation };
+}
+
+/** Rejects with whatever was thrown, synchronously or not. */
+async function answer<Request, Response>(
+  call: ServerUnaryCall<Request | DecodeFailure, Response>,
+  run: (request: Request, context: CallContext) => Promise<Response>,
+): Promise<Response> {
+  const { request } = call;
+  if (request instanceof DecodeFailure) throw request.error;
+  return run(request, new CallContext(call));
+}
+
+function bounds(context: CallContext): CallOptions {
+  const { signal, timeoutMs } = context;
+  return timeoutMs === undefined ? { signal } : { signal, timeoutMs };
+}
+
+/** An error as a gRPC status with its trailers. What is not a SutraError is a bug: logged whole, told in general terms. */
+function statusOf(error: unknown, name: string, logger: ServerLogger): StatusObject {
+  let told: SutraError;
+  if (error instanceof SutraError) {
+    told = error;
+    if (error.code === 'INTERNAL') logger.error(`${name} failed: ${error.message}`, error);
+  } else {
+    logger.error(`${name} failed unexpectedly`, error);
+    told = new SutraError('INTERNAL', `${name} failed unexpectedly; the server's log says more`);
+  }
+  const trailers = encodeError(told);
+  const metadata = new Metadata();
+  metadata.set(CODE_TRAILER, trailers.code);
+  metadata.set(HINT_TRAILER, trailers.hint);
+  if (trailers.details !== null) metadata.set(DETAILS_TRAILER, trailers.details);
+  return { code: status[told.status], details: trailers.message, metadata };
+}

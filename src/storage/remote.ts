@@ -1,0 +1,300 @@
+/**
+ * The remote backend: the Storage interface over one gRPC channel to a sutra server. Requests are checked here with the same
+ * functions the embedded backend uses, so that a mistake costs no round trip and reads the same; what the server refuses
+ * comes back as the SutraError it threw (wire/status.ts). The channel connects at the first call and again by itself.
+ */
+
+import {
+  Client,
+  Metadata,
+  credentials,
+  status as grpcStatus,
+  type CallOptions as GrpcCallOptions,
+  type ChannelOptions,
+  type ServiceError,
+} from '@grpc/grpc-js';
+import { SutraError, isErrorCode, toSutraError, type ErrorCode } from '../errors.js';
+import { METHODS, type Method } from '../wire/methods.js';
+import { CODE_TRAILER, DETAILS_TRAILER, HINT_TRAILER, decodeDetails } from '../wire/status.js';
+import { formatAddress, parseAddress } from './address.js';
+import type {
+  AssociationInput,
+  BatchInput,
+  BatchReceipt,
+  CallOptions,
+  ConceptAnswer,
+  ConceptInput,
+  ForgetReceipt,
+  HealthAnswer,
+  NeighborOptions,
+  NeighborsAnswer,
+  PathAnswer,
+  PathOptions,
+  QueryOptions,
+  SearchOptions,
+  Storage,
+  StorageStats,
+  VectorMatch,
+  WriteReceipt,
+} from './storage.js';
+import {
+  abortError,
+  checkAssociation,
+  checkBatch,
+  checkCall,
+  checkConcept,
+  checkForgetAssociation,
+  checkNeighbors,
+  checkPath,
+  checkQuery,
+  checkSearch,
+  throwIfAborted,
+} from './validation.js';
+
+const DEFAULT_TIMEOUT_MS = 5_000;
+/** Timers and grpc-timeout count milliseconds in 31 bits; 24 days and more is no deadline. */
+const LONGEST_TIMEOUT_MS = 0x7fff_ffff;
+/** The neighbours of a hub with a million associations are some 80 MiB; beyond this an answer is refused. */
+const DEFAULT_MAX_RESPONSE_BYTES = 256 * 1024 * 1024;
+
+export interface StorageClientOptions {
+  /** Milliseconds until DEADLINE_EXCEEDED, for every call but flush, which has no deadline of its own. Default 5,000. */
+  readonly timeoutMs?: number;
+  /** Largest answer that is taken; default 256 MiB. */
+  readonly maxResponseBytes?: number;
+}
+
+/** What a status means that came without a sutra-code: not from the service, but from the transport or something between. */
+const TRANSPORT_CODES: ReadonlyMap<number, ErrorCode> = new Map([
+  [grpcStatus.DEADLINE_EXCEEDED, 'DEADLINE_EXCEEDED'],
+  [grpcStatus.RESOURCE_EXHAUSTED, 'TOO_LARGE'],
+  [grpcStatus.INVALID_ARGUMENT, 'INVALID_ARGUMENT'],
+  [grpcStatus.NOT_FOUND, 'UNKNOWN_CONCEPT'],
+  [grpcStatus.PERMISSION_DENIED, 'NOT_PERMITTED'],
+  [grpcStatus.UNAUTHENTICATED, 'UNAUTHENTICATED'],
+  [grpcStatus.UNIMPLEMENTED, 'UNIMPLEMENTED'],
+  [grpcStatus.DATA_LOSS, 'DAMAGED'],
+  // The server ended the call without an answer, as it does at the end of a drain.
+  [grpcStatus.CANCELLED, 'UNAVAILABLE'],
+]);
+
+export class StorageClient implements Storage {
+  readonly mode = 'server';
+  /** HOST:PORT */
+  readonly address: string;
+  private readonly client: Client;
+  private readonly timeoutMs: number;
+  private closing: Promise<void> | null = null;
+  private inFlight = 0;
+  private whenIdle: (() => void) | null = null;
+
+  /** address: HOST:PORT, [IPV6]:PORT, or a host alone for port 50051. Connects at the first call. */
+  constructor(address: string, options: StorageClientOptions = {}) {
+    const { host, port } = parseAddress(address, 'address');
+    checkCall(options);
+    this.address = formatAddress(host, port);
+    this.timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const channel: ChannelOptions = {
+      'grpc.max_receive_message_length': options.maxResponseBytes ?? DEFAULT_MAX_RESPONSE_BYTES,
+      'grpc.max_send_message_length': -1,
+      // A dead peer is noticed even by calls without a deadline.
+      'grpc.keepalive_time_ms': 30_000,
+      'grpc.keepalive_timeout_ms': 10_000,
+      // A restarted server is found again soon; the default waits up to two minutes.
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.min_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 2_000,
+      // This client's connection is its own, so that close() closes it.
+      'grpc.use_local_subchannel_pool': 1,
+      // The store is named by its address: no TXT look-ups, and no proxy that the environment means for the web.
+      'grpc.service_config_disable_resolution': 1,
+      'grpc.enable_http_proxy': 0,
+    };
+    // With its scheme, so that no host is taken for one (`unix:50051`).
+    this.client = new Client(`dns:${this.address}`, credentials.createInsecure(), channel);
+  }
+
+  async learnConcept(concept: ConceptInput, options: CallOptions = {}): Promise<WriteReceipt> {
+    this.requireOpen();
+    checkConcept(concept, options);
+    return this.call(METHODS.learnConcept, concept, options);
+  }
+
+  async learnAssociation(
+    association: AssociationInput,
+    options: CallOptions = {},
+  ): Promise<WriteReceipt> {
+    this.requireOpen();
+    checkAssociation(association, options);
+    return this.call(METHODS.learnAssociation, association, options);
+  }
+
+  async learnBatch(batch: BatchInput, options: CallOptions = {}): Promise<BatchReceipt> {
+    this.requireOpen();
+    checkBatch(batch, options);
+    return this.call(METHODS.learnBatch, batch, options);
+  }
+
+  async forgetConcept(id: string, options: CallOptions = {}): Promise<ForgetReceipt> {
+    this.requireOpen();
+    checkQuery(id, options);
+    return this.call(METHODS.forgetConcept, { id }, options);
+  }
+
+  async forgetAssociation(
+    source: string,
+    target: string,
+    type?: number,
+    options: CallOptions = {},
+  ): Promise<ForgetReceipt> {
+    this.requireOpen();
+    checkForgetAssociation(source, target, type, options);
+    const request = type === undefined ? { source, target } : { source, target, type };
+    return this.call(METHODS.forgetAssociation, request, options);
+  }
+
+  async queryConcept(id: string, options: QueryOptions = {}): Promise<ConceptAnswer> {
+    this.requireOpen();
+    checkQuery(id, options);
+    const withEmbedding = options.withEmbedding === true;
+    const request = { id, withEmbedding, withoutContent: false };
+    return this.call(METHODS.queryConcept, request, options);
+  }
+
+  async contains(id: string, options: CallOptions = {}): Promise<boolean> {
+    this.requireOpen();
+    checkQuery(id, options);
+    const request = { id, withEmbedding: false, withoutContent: true };
+    return (await this.call(METHODS.queryConcept, request, options)).found;
+  }
+
+  async getNeighbors(id: string, options: NeighborOptions = {}): Promise<NeighborsAnswer> {
+    this.requireOpen();
+    checkNeighbors(id, options);
+    const { direction = 'both', types = [], limit = 0 } = options;
+    return this.call(METHODS.getNeighbors, { id, direction, types, limit }, options);
+  }
+
+  async findPath(start: string, end: string, options: PathOptions = {}): Promise<PathAnswer> {
+    this.requireOpen();
+    checkPath(start, end, options);
+    const { maxDepth = 0, direction = 'both', types = [], by = 'hops' } = options;
+    const request = { start, end, maxDepth, direction, types, by };
+    return this.call(METHODS.findPath, request, options);
+  }
+
+  async vectorSearch(
+    query: Float32Array | readonly number[],
+    options: SearchOptions = {},
+  ): Promise<VectorMatch[]> {
+    this.requireOpen();
+    checkSearch(query, options);
+    const { k = 0, efSearch = 0 } = options;
+    return this.call(METHODS.vectorSearch, { query, k, efSearch }, options);
+  }
+
+  async stats(options: CallOptions = {}): Promise<StorageStats> {
+    this.requireOpen();
+    checkCall(options);
+    return this.call(METHODS.getStats, {}, options);
+  }
+
+  async flush(options: CallOptions = {}): Promise<void> {
+    this.requireOpen();
+    checkCall(options);
+    const { success } = await this.call(METHODS.flush, {}, options, Infinity);
+    if (!success) throw new SutraError('INTERNAL', `${this.address} answered a flush with failure`);
+  }
+
+  async healthCheck(options: CallOptions = {}): Promise<HealthAnswer> {
+    this.requireOpen();
+    checkCall(options);
+    return this.call(METHODS.healthCheck, {}, options);
+  }
+
+  /** Lets the calls under way finish, then closes the connection. */
+  close(): Promise<void> {
+    this.closing ??= new Promise<void>((resolve) => {
+      if (this.inFlight === 0) resolve();
+      else this.whenIdle = resolve;
+    }).then(() => this.client.close());
+    return this.closing;
+  }
+
+  private requireOpen(): void {
+    if (this.closing !== null)
+      throw new SutraError('CLOSED', `the client of ${this.address} has been closed`);
+  }
+
+  private async call<Request, Response>(
+    method: Method<Request, Response>,
+    request: Request,
+    options: CallOptions,
+    defaultTimeoutMs = this.timeoutMs,
+  ): Promise<Response> {
+    const { signal, timeoutMs = defaultTimeoutMs } = options;
+    throwIfAborted(signal);
+    const callOptions: GrpcCallOptions =
+      timeoutMs < LONGEST_TIMEOUT_MS ? { deadline: Date.now() + timeoutMs } : {};
+    this.inFlight++;
+    try {
+      return await new Promise<Response>((resolve, reject) => {
+        const call = this.client.makeUnaryRequest(
+          method.path,
+          method.encodeRequest,
+          method.decodeResponse,
+          request,
+          new Metadata(),
+          callOptions,
+          (error, response) => {
+            signal?.removeEventListener('abort', cancel);
+            if (error !== null) reject(this.errorOf(error, signal, timeoutMs));
+            else if (response === undefined) reject(this.lost('an empty answer'));
+            else resolve(response);
+          },
+        );
+        const cancel = (): void => call.cancel();
+        signal?.addEventListener('abort', cancel, { once: true });
+      });
+    } catch (error) {
+      throw toSutraError(error);
+    } finally {
+      this.inFlight--;
+      if (this.inFlight === 0) this.whenIdle?.();
+    }
+  }
+
+  /** The error as the server threw it, or, when it never got that far, as the transport tells it. */
+  private errorOf(
+    error: ServiceError,
+    signal: AbortSignal | undefined,
+    timeoutMs: number,
+  ): SutraError {
+    const code = error.metadata.get(CODE_TRAILER)[0];
+    if (isErrorCode(code)) {
+      const hint = error.metadata.get(HINT_TRAILER)[0];
+      const details = error.metadata.get(DETAILS_TRAILER)[0];
+      return new SutraError(code, error.details, {
+        violations: Buffer.isBuffer(details) ? decodeDetails(details) : [],
+        ...(Buffer.isBuffer(hint) ? { hint: hint.toString('utf8') } : {}),
+      });
+    }
+    if (signal?.aborted === true) return abortError(signal);
+    const known = TRANSPORT_CODES.get(error.code);
+    // A code that only a newer server knows.
+    if (typeof code === 'string') return new SutraError(known ?? 'INTERNAL', error.details);
+    if (known === undefined) return this.lost(error.details, error);
+    if (known === 'DEADLINE_EXCEEDED') {
+      return new SutraError(known, `no answer from ${this.address} within ${timeoutMs} ms`, {
+        cause: error,
+      });
+    }
+    return new SutraError(known, `${this.address}: ${error.details}`, { cause: error });
+  }
+
+  private lost(details: string, cause?: unknown): SutraError {
+    return new SutraError('UNREACHABLE', `no sutra server answers at ${this.address}: ${details}`, {
+      cause,
+    });
+  }
+}
