@@ -1,3 +1,20 @@
-/** The library's public face. */
+/** The library's public face: the doorway, its two backends, and the errors they throw. */
+
 export * from './storage/storage.js';
-export { SutraError, type ErrorCode, type FieldViolation } from './errors.js';
+export { ConcurrentStorage, type EmbeddedOptions, type Opened } from './storage/embedded.js';
+export { StorageClient } from './storage/remote.js';
+export {
+  chooseStore,
+  getStorageBackend,
+  openStorage,
+  type OpenOptions,
+  type StoreChoice,
+} from './storage/open.js';
+export {
+  ERRORS,
+  SutraError,
+  toSutraError,
+  type ErrorCode,
+  type FieldViolation,
+  type StatusName,
+} from './errors.js';

@@ -38,12 +38,7 @@ export interface DiskFile {
   read(target: Uint8Array, offset: number, length: number, position: number): number;
   /** Writes up to length bytes of source[offset..] at position; returns the count it took (may be short). */
   write(source: Uint8Array, offset: number, length: number, position: number): number;
-  writeAsync(
-    source: Uint8Array,
-    offset: number,
-    length: number,
-    position: number,
-  ): Promise<number>;
+  writeAsync(source: Uint8Array, offset: number, length: number, position: number): Promise<number>;
   /** fdatasync: data and the size that is needed to read it back. */
   datasync(): void;
   datasyncAsync(): Promise<void>;

@@ -1,0 +1,40 @@
+/** The worker thread of one checkpoint: runs it on the real disk and reports once. */
+
+import { parentPort, workerData } from 'node:worker_threads';
+
+import { toSutraError } from '../errors.js';
+import { runCheckpoint, type CheckpointRequest, type CheckpointResult } from './checkpoint.js';
+import type { Logger } from './logger.js';
+import { NodeDisk } from './node-disk.js';
+import { translate } from './recovery.js';
+
+export type CheckpointMessage =
+  | { readonly kind: 'log'; readonly level: keyof Logger; readonly message: string }
+  | { readonly kind: 'done'; readonly result: CheckpointResult }
+  | { readonly kind: 'failed'; readonly code: string; readonly message: string };
+
+const port = parentPort;
+if (port === null) throw new Error('checkpoint-worker.js runs as a worker thread only');
+
+const post = (message: CheckpointMessage): void => {
+  port.postMessage(message);
+};
+const logger: Logger = {
+  info: (message) => {
+    post({ kind: 'log', level: 'info', message });
+  },
+  warn: (message) => {
+    post({ kind: 'log', level: 'warn', message });
+  },
+  error: (message) => {
+    post({ kind: 'log', level: 'error', message });
+  },
+};
+
+try {
+  const request = workerData as CheckpointRequest;
+  post({ kind: 'done', result: runCheckpoint(new NodeDisk(), request, logger) });
+} catch (error) {
+  const { code, message } = toSutraError(translate(error, 'checkpoint'));
+  post({ kind: 'failed', code, message });
+}

@@ -1,0 +1,82 @@
+/**
+ * Everything the engine takes from outside, in one place: disk, clock, randomness, timers, logger, and who runs checkpoints. Tests
+ * put their own in, so that whole runs replay from one seed.
+ */
+
+import { randomFillSync } from 'node:crypto';
+import { Worker } from 'node:worker_threads';
+
+import { isErrorCode, SutraError } from '../errors.js';
+import type { CheckpointRequest, CheckpointResult } from './checkpoint.js';
+import type { CheckpointMessage } from './checkpoint-worker.js';
+import type { Disk } from './disk.js';
+import { silentLogger, type Logger } from './logger.js';
+import { NodeDisk } from './node-disk.js';
+
+export interface RunningCheckpoint {
+  readonly done: Promise<CheckpointResult>;
+  /** Stops it; `done` then rejects with CANCELLED. Resolves when nothing of it runs any more. */
+  cancel(): Promise<void>;
+}
+
+export interface Environment {
+  readonly disk: Disk;
+  readonly logger: Logger;
+  /** Wall clock in integer microseconds since 1970. Only recorded, never used to order anything. */
+  nowUs(): number;
+  /** Monotonic milliseconds. */
+  nowMs(): number;
+  randomBytes(length: number): Uint8Array;
+  /** Runs `task` once after `ms`; returns how to cancel it. Must not keep the process alive by itself. */
+  schedule(ms: number, task: () => void): () => void;
+  /** Resolves when everything that waits on the event loop has had a turn. */
+  pause(): Promise<void>;
+  startCheckpoint(request: CheckpointRequest): RunningCheckpoint;
+}
+
+export function nodeEnvironment(logger: Logger = silentLogger): Environment {
+  return {
+    disk: new NodeDisk(),
+    logger,
+    nowUs: () => Math.round((performance.timeOrigin + performance.now()) * 1000),
+    nowMs: () => performance.now(),
+    randomBytes: (length) => randomFillSync(new Uint8Array(length)),
+    schedule: (ms, task) => {
+      const timer = setTimeout(task, ms);
+      timer.unref();
+      return () => {
+        clearTimeout(timer);
+      };
+    },
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
+    startCheckpoint: (request) => startWorker(request, logger),
+  };
+}
+
+function startWorker(request: CheckpointRequest, logger: Logger): RunningCheckpoint {
+  const worker = new Worker(new URL('./checkpoint-worker.js', import.meta.url), {
+    workerData: request,
+  });
+  const done = new Promise<CheckpointResult>((resolve, reject) => {
+    worker.on('message', (message: CheckpointMessage) => {
+      if (message.kind === 'log') logger[message.level](message.message);
+      else if (message.kind === 'done') resolve(message.result);
+      else {
+        const code = isErrorCode(message.code) ? message.code : 'INTERNAL';
+        reject(new SutraError(code, message.message));
+      }
+    });
+    worker.on('error', (error) => {
+      reject(new SutraError('INTERNAL', `checkpoint worker: ${error.message}`, { cause: error }));
+    });
+    worker.on('exit', () => {
+      reject(new SutraError('CANCELLED', 'the checkpoint was stopped'));
+    });
+  });
+  return {
+    done,
+    cancel: async () => {
+      await worker.terminate();
+    },
+  };
+}

@@ -1,0 +1,282 @@
+/**
+ * The read view: the active generation over the frozen one (while a checkpoint runs) over the snapshot. Every question
+ * is answered by the highest level that knows; HIDES_LOWER and tombstones end the descent. It is always current: the
+ * serving thread applies and reads in turn, so each synchronous read sees one state. `epoch` counts swaps of levels.
+ */
+
+import { SutraError } from '../errors.js';
+import { crc32 } from './format/crc32.js';
+import { keyToId } from './format/id.js';
+import type { DiskFile } from './disk.js';
+import { Generation } from './memtable/generation.js';
+import { CONCEPT_ROW, entry, FLAGS, HIDES_LOWER } from './memtable/slot-map.js';
+import type { Snapshot } from './snapshot/snapshot.js';
+import type { ConceptRecord } from './snapshot/snapshot-source.js';
+
+/** What `locate` found. */
+export const LEVEL_NONE = 0;
+export const LEVEL_ACTIVE = 1;
+export const LEVEL_FROZEN = 2;
+export const LEVEL_BASE = 3;
+
+/** Opens the log segment with this ordinal for reading payloads, and keeps it open. */
+export type SegmentFiles = (ordinal: number) => DiskFile;
+
+export class Levels {
+  active = new Generation();
+  frozen: Generation | null = null;
+  base: Snapshot | null;
+  /** Counts freezes and swaps, so that a cursor held across ticks can tell that its level went. */
+  swaps = 0;
+  /** Dimension of the store's vectors; 0 until the first. */
+  dimension: number;
+
+  /** Results of `findEdge`, in fields so that nothing is allocated: level, and the row or the snapshot position. */
+  edgeLevel = LEVEL_NONE;
+  edgeAt = 0;
+  /** Results of `locate`: the generation's row, when the level is a generation. */
+  row = 0;
+
+  constructor(
+    base: Snapshot | null,
+    private readonly segmentFiles: SegmentFiles,
+  ) {
+    this.base = base;
+    this.dimension = base === null ? 0 : base.dimension;
+  }
+
+  freeze(): void {
+    this.frozen = this.active;
+    this.active = new Generation();
+    this.swaps++;
+  }
+
+  /** Puts the snapshot that stands for the frozen generation in place of it; the caller releases the old one. */
+  swap(base: Snapshot): void {
+    this.base = base;
+    this.frozen = null;
+    this.swaps++;
+  }
+
+  // --- concepts ---
+
+  /** The slot of a key's live concept, or -1. */
+  findSlot(k0: number, k1: number, k2: number, k3: number): number {
+    const inActive = this.active.findConcept(k0, k1, k2, k3);
+    if (inActive !== 0) return this.active.isLive(inActive) ? this.active.slot(inActive) : -1;
+    const frozen = this.frozen;
+    if (frozen !== null) {
+      const inFrozen = frozen.findConcept(k0, k1, k2, k3);
+      if (inFrozen !== 0) return frozen.isLive(inFrozen) ? frozen.slot(inFrozen) : -1;
+    }
+    return this.base === null ? -1 : this.base.findKey(k0, k1, k2, k3);
+  }
+
+  /** The level that holds a slot's live concept; `row` then holds its row when that is a generation. */
+  locate(slot: number): number {
+    const page = this.active.slots.page(slot);
+    if (page !== undefined) {
+      const at = entry(slot);
+      this.row = page[at + CONCEPT_ROW]!;
+      if (this.row !== 0) return LEVEL_ACTIVE;
+      if ((page[at + FLAGS]! & HIDES_LOWER) !== 0) return LEVEL_NONE;
+    }
+    const frozen = this.frozen;
+    if (frozen !== null) {
+      this.row = frozen.slots.get(slot, CONCEPT_ROW);
+      if (this.row !== 0) return LEVEL_FROZEN;
+      if (frozen.hides(slot)) return LEVEL_NONE;
+    }
+    const base = this.base;
+    return base !== null && slot < base.slotCount && base.isLive(slot) ? LEVEL_BASE : LEVEL_NONE;
+  }
+
+  /** The generation that `locate` answered with. */
+  generation(level: number): Generation {
+    return level === LEVEL_FROZEN && this.frozen !== null ? this.frozen : this.active;
+  }
+
+  isLive(slot: number): boolean {
+    return this.locate(slot) !== LEVEL_NONE;
+  }
+
+  /** A word of a live concept's key. */
+  keyWord(slot: number, index: number): number {
+    const level = this.locate(slot);
+    if (level === LEVEL_BASE) return this.base!.keyWord(slot, index);
+    return this.generation(level).keyWord(this.row, index);
+  }
+
+  compareKeys(a: number, b: number): number {
+    for (let i = 0; i < 4; i++) {
+      const difference = this.keyWord(a, i) - this.keyWord(b, i);
+      if (difference !== 0) return difference;
+    }
+    return 0;
+  }
+
+  /** A live concept's name as bytes (a view that may go with the next write), or null. */
+  name(slot: number): Uint8Array | null {
+    const level = this.locate(slot);
+    if (level === LEVEL_NONE) return null;
+    return level === LEVEL_BASE ? this.base!.name(slot) : this.generation(level).name(this.row);
+  }
+
+  /** A live concept's id as it was learned. */
+  id(slot: number): string {
+    const level = this.locate(slot);
+    if (level === LEVEL_BASE) {
+      const base = this.base!;
+      const name = base.name(slot);
+      if (name !== null) return utf8(name);
+      return keyToId(
+        base.keyWord(slot, 0),
+        base.keyWord(slot, 1),
+        base.keyWord(slot, 2),
+        base.keyWord(slot, 3),
+      );
+    }
+    const generation = this.generation(level);
+    const row = this.row;
+    const name = generation.name(row);
+    if (name !== null) return utf8(name);
+    return keyToId(
+      generation.keyWord(row, 0),
+      generation.keyWord(row, 1),
+      generation.keyWord(row, 2),
+      generation.keyWord(row, 3),
+    );
+  }
+
+  /** Fills `out` with a slot's live concept; false when there is none. */
+  readConcept(slot: number, out: ConceptRecord): boolean {
+    const level = this.locate(slot);
+    if (level === LEVEL_NONE) return false;
+    if (level === LEVEL_BASE) return this.base!.readConcept(slot, out);
+    const g = this.generation(level);
+    const row = this.row;
+    out.k0 = g.keyWord(row, 0);
+    out.k1 = g.keyWord(row, 1);
+    out.k2 = g.keyWord(row, 2);
+    out.k3 = g.keyWord(row, 3);
+    out.strength = g.strength(row);
+    out.confidence = g.confidence(row);
+    out.createdUs = g.createdUs(row);
+    out.updatedUs = g.updatedUs(row);
+    out.name = g.name(row);
+    out.contentLength = g.contentLength(row);
+    out.contentCrc = g.contentCrc(row);
+    out.hasVector = g.hasVector(row);
+    out.vectorCrc = out.hasVector ? g.vectorCrc(row) : 0;
+    return true;
+  }
+
+  /** A live concept's content, read from disk and checked. @throws DAMAGED */
+  readContent(slot: number): Uint8Array {
+    const level = this.locate(slot);
+    if (level === LEVEL_BASE) return this.base!.readContent(slot);
+    const g = this.generation(level);
+    const row = this.row;
+    const length = g.contentLength(row);
+    const bytes = Buffer.allocUnsafe(length);
+    this.readPayload(g.contentFile(row), g.contentAt(row), bytes, g.contentCrc(row), 'content');
+    return bytes;
+  }
+
+  /** Reads a live concept's vector into out[0..dimension); the concept has one. @throws DAMAGED */
+  readVector(slot: number, out: Float32Array): void {
+    let level = this.locate(slot);
+    if (level === LEVEL_ACTIVE && this.active.inheritsVector(this.row)) {
+      const below = this.frozen === null ? 0 : this.frozen.slots.get(slot, CONCEPT_ROW);
+      this.row = below;
+      level = below === 0 ? LEVEL_BASE : LEVEL_FROZEN;
+    }
+    if (level === LEVEL_FROZEN && this.generation(level).inheritsVector(this.row))
+      level = LEVEL_BASE;
+    if (level === LEVEL_BASE) {
+      this.base!.readVector(slot, out);
+      return;
+    }
+    const g = this.generation(level);
+    const row = this.row;
+    const bytes = new Uint8Array(out.buffer, out.byteOffset, this.dimension * 4);
+    this.readPayload(g.vectorFile(row), g.vectorAt(row), bytes, g.vectorCrc(row), 'vector');
+  }
+
+  private readPayload(
+    ordinal: number,
+    at: number,
+    target: Uint8Array,
+    crc: number,
+    what: string,
+  ): void {
+    const file = this.segmentFiles(ordinal);
+    let done = 0;
+    while (done < target.length) {
+      const got = file.read(target, done, target.length - done, at + done);
+      if (got === 0) break;
+      done += got;
+    }
+    const found = done === target.length ? crc32(target) : -1;
+    if (found !== crc) {
+      throw new SutraError(
+        'DAMAGED',
+        `${file.path}: ${what} at offset ${at} is damaged: ` +
+          (found < 0
+            ? `got ${done} of ${target.length} bytes`
+            : `got checksum ${found}, expected ${crc}`),
+      );
+    }
+  }
+
+  // --- associations ---
+
+  /** Looks a live association up; true when found, with edgeLevel and edgeAt set. */
+  findEdge(source: number, target: number, type: number): boolean {
+    const active = this.active;
+    let row = active.findEdge(source, target, type);
+    if (row !== 0) return this.foundEdge(LEVEL_ACTIVE, row, active.isEdgeLive(row));
+    if (active.hides(source) || active.hides(target)) return this.foundEdge(LEVEL_NONE, 0, false);
+    const frozen = this.frozen;
+    if (frozen !== null) {
+      row = frozen.findEdge(source, target, type);
+      if (row !== 0) return this.foundEdge(LEVEL_FROZEN, row, frozen.isEdgeLive(row));
+      if (frozen.hides(source) || frozen.hides(target)) return this.foundEdge(LEVEL_NONE, 0, false);
+    }
+    const base = this.base;
+    if (base === null || source >= base.slotCount || target >= base.slotCount) {
+      return this.foundEdge(LEVEL_NONE, 0, false);
+    }
+    const position = base.findEdge(source, target, type);
+    return this.foundEdge(LEVEL_BASE, position, position >= 0);
+  }
+
+  private foundEdge(level: number, at: number, live: boolean): boolean {
+    this.edgeLevel = live ? level : LEVEL_NONE;
+    this.edgeAt = at;
+    return live;
+  }
+
+  /** Of the association that `findEdge` found. */
+  edgeConfidence(): number {
+    if (this.edgeLevel === LEVEL_BASE) return this.base!.outConfidences[this.edgeAt]!;
+    return this.generation(this.edgeLevel).edgeConfidence(this.edgeAt);
+  }
+  edgeCreatedUs(): number {
+    if (this.edgeLevel === LEVEL_BASE) return this.base!.outCreatedUs[this.edgeAt]!;
+    return this.generation(this.edgeLevel).edgeCreatedUs(this.edgeAt);
+  }
+}
+
+function utf8(bytes: Uint8Array): string {
+  const length = bytes.length;
+  if (length > 24) return Buffer.from(bytes.buffer, bytes.byteOffset, length).toString('utf8');
+  // Short ASCII names are the usual case, and cheaper without a call into native code.
+  let text = '';
+  for (let i = 0; i < length; i++) {
+    const byte = bytes[i]!;
+    if (byte > 127) return Buffer.from(bytes.buffer, bytes.byteOffset, length).toString('utf8');
+    text += String.fromCharCode(byte);
+  }
+  return text;
+}

@@ -1,0 +1,383 @@
+/**
+ * The deterministic state machine: `apply` turns a frame's commands into state. It is total and pure: whatever can be refused
+ * was refused before the append, times and ids are in the commands, and slots are handed out in an order that depends on
+ * the log alone, so the same log gives the same state everywhere: on the serving thread, at start-up, in the checkpoint
+ * worker, in a reader. The digest is kept up as it goes (design.md, decisions 4, 5 and 11).
+ *
+ * A free slot is reused first-in first-out. Reuse is safe at once, with the old concept still in a lower level, because
+ * forgetting marks the slot HIDES_LOWER in the active generation and that mark outlives the reuse.
+ */
+
+import { SutraError } from '../errors.js';
+import { crc32 } from './format/crc32.js';
+import { Digest } from './format/digest.js';
+import { CommandKind, CommandReader, FORGET_ALL_TYPES, LEARN_HAS_VECTOR } from './format/frame.js';
+import { BOTH, OUT, type GraphView } from './graph/graph-view.js';
+import { LevelCursor } from './level-cursor.js';
+import { Levels, LEVEL_ACTIVE, type SegmentFiles } from './levels.js';
+import type { Snapshot } from './snapshot/snapshot.js';
+import { ConceptRecord } from './snapshot/snapshot-source.js';
+
+/** Slots are uint32 and sections stay below 2 GiB: 16 bytes of key a slot. */
+export const MAX_SLOTS = 0x7fffffff >>> 4;
+/** Eight bytes of creation time an association. */
+export const MAX_EDGES = 0x7fffffff >>> 3;
+
+/** How many associations the last forget of a frame removed, by index of the command; filled on demand. */
+export type ForgetCounts = (commandIndex: number, associations: number) => void;
+
+export class State implements GraphView {
+  readonly levels: Levels;
+  readonly digest: Digest;
+  sequence: number;
+  slotCount: number;
+  conceptCount: number;
+  edgeCount: number;
+  vectorCount: number;
+  /** Changes with every applied frame. */
+  version = 0;
+
+  private readonly freeBase: Uint32Array;
+  private freeBaseHead = 0;
+  private freed: number[] = [];
+  private freedHead = 0;
+
+  private readonly reader = new CommandReader();
+  private readonly record = new ConceptRecord();
+  private readonly cursor: LevelCursor;
+
+  constructor(base: Snapshot | null, segmentFiles: SegmentFiles) {
+    this.levels = new Levels(base, segmentFiles);
+    this.cursor = new LevelCursor(this.levels);
+    this.digest = base === null ? new Digest() : base.digest.clone();
+    this.sequence = base?.sequence ?? 0;
+    this.slotCount = base?.slotCount ?? 0;
+    this.conceptCount = base?.conceptCount ?? 0;
+    this.edgeCount = base?.edgeCount ?? 0;
+    this.vectorCount = base?.vectorCount ?? 0;
+    this.freeBase = base === null ? new Uint32Array(0) : base.freeSlots();
+  }
+
+  // --- GraphView ---
+
+  get slotCapacity(): number {
+    return this.slotCount;
+  }
+  openCursor(): LevelCursor {
+    return new LevelCursor(this.levels);
+  }
+  isLive(slot: number): boolean {
+    return this.levels.isLive(slot);
+  }
+  compareKeys(a: number, b: number): number {
+    return this.levels.compareKeys(a, b);
+  }
+
+  /** Free slots in the order of their reuse. */
+  freeSlots(): Uint32Array {
+    const fromBase = this.freeBase.subarray(this.freeBaseHead);
+    const all = new Uint32Array(fromBase.length + this.freed.length - this.freedHead);
+    all.set(fromBase);
+    for (let i = this.freedHead; i < this.freed.length; i++) {
+      all[fromBase.length + i - this.freedHead] = this.freed[i]!;
+    }
+    return all;
+  }
+
+  // --- apply ---
+
+  /**
+   * Applies a frame's commands, of which those up to `this.sequence` are already in the state and are passed over.
+   *
+   * @param bytes the buffer that holds the payload at `from` (8-byte aligned)
+   * @param segment ordinal of the segment the payload lies in, and `offset` where in that file
+   * @throws DAMAGED when the bytes do not parse (before anything of the bad command is applied)
+   */
+  apply(
+    bytes: Uint8Array,
+    from: number,
+    length: number,
+    firstSequence: number,
+    segment: number,
+    offset: number,
+    forgotten?: ForgetCounts,
+  ): void {
+    const reader = this.reader;
+    reader.open(bytes, from, length);
+    const shift = offset - from;
+    let index = 0;
+    for (; reader.next(); index++) {
+      if (firstSequence + index <= this.sequence) continue;
+      switch (reader.kind) {
+        case CommandKind.Learn:
+          this.learn(reader, segment, shift);
+          break;
+        case CommandKind.Associate:
+          this.associate(reader);
+          break;
+        case CommandKind.ForgetConcept: {
+          const count = this.forgetConcept(reader);
+          forgotten?.(index, count);
+          break;
+        }
+        default: {
+          const count = this.forgetAssociation(reader);
+          forgotten?.(index, count);
+        }
+      }
+      this.sequence = firstSequence + index;
+    }
+    this.version++;
+    if (reader.bad !== null) {
+      throw new SutraError(
+        'DAMAGED',
+        `write log segment ${segment}: command ${index} of the frame at offset ${offset} ` +
+          `does not parse: ${reader.bad}`,
+      );
+    }
+  }
+
+  private takeSlot(): number {
+    if (this.freeBaseHead < this.freeBase.length) return this.freeBase[this.freeBaseHead++]!;
+    const slot = this.freed[this.freedHead];
+    if (slot === undefined) return this.slotCount++;
+    if (++this.freedHead > 1024 && this.freedHead * 2 > this.freed.length) {
+      this.freed = this.freed.slice(this.freedHead);
+      this.freedHead = 0;
+    }
+    return slot;
+  }
+
+  private learn(c: CommandReader, segment: number, shift: number): void {
+    const levels = this.levels;
+    const active = levels.active;
+    const k0 = c.word(4);
+    const k1 = c.word(5);
+    const k2 = c.word(6);
+    const k3 = c.word(7);
+    const timeUs = c.timeUs(10);
+    const dimension = c.dimension;
+    const given = (c.flags & LEARN_HAS_VECTOR) !== 0;
+    // A vector of another dimension was refused before the append; for totality it is left out here.
+    if (given && levels.dimension === 0) levels.dimension = dimension;
+    const hasNewVector = given && dimension === levels.dimension;
+    let row = active.findConcept(k0, k1, k2, k3);
+    let createdUs = timeUs;
+    let nameLength = c.nameLength;
+    let nameCrc = c.word(3);
+    let vectorCrc = hasNewVector ? c.word(13) : 0;
+    let hasVector = hasNewVector;
+    const slot =
+      row !== 0 ? (active.isLive(row) ? active.slot(row) : -1) : levels.findSlot(k0, k1, k2, k3);
+    if (slot < 0) {
+      const fresh = this.takeSlot();
+      if (row === 0) row = active.addConcept(k0, k1, k2, k3, fresh);
+      else active.bind(row, fresh);
+      if (nameLength > 0) active.setName(row, c.name);
+      this.conceptCount++;
+    } else {
+      const old = this.record;
+      levels.readConcept(slot, old);
+      createdUs = old.createdUs;
+      this.addConcept(-1, old);
+      if (row === 0) {
+        row = active.addConcept(k0, k1, k2, k3, slot);
+        if (old.name !== null) active.setName(row, old.name);
+        if (old.hasVector && !hasNewVector) active.inheritVector(row, old.vectorCrc);
+      }
+      if (old.name !== null) {
+        nameLength = old.name.length;
+        nameCrc = crc32(old.name);
+      } else if (nameLength > 0) {
+        active.setName(row, c.name);
+      }
+      if (old.hasVector) {
+        this.vectorCount--;
+        hasVector = true;
+        if (!hasNewVector) vectorCrc = old.vectorCrc;
+      }
+    }
+    active.setConcept(
+      row,
+      c.float(8),
+      c.float(9),
+      createdUs,
+      timeUs,
+      segment,
+      c.contentAt + shift,
+      c.contentLength,
+      c.word(2),
+    );
+    if (hasNewVector) active.setVector(row, segment, c.vectorAt + shift, vectorCrc);
+    if (hasVector) this.vectorCount++;
+    this.digest.concept(
+      1,
+      k0,
+      k1,
+      k2,
+      k3,
+      nameLength,
+      nameCrc,
+      c.contentLength,
+      c.word(2),
+      hasVector ? levels.dimension : 0,
+      vectorCrc,
+      c.float(8),
+      c.float(9),
+      createdUs,
+      timeUs,
+    );
+  }
+
+  private addConcept(sign: 1 | -1, r: ConceptRecord): void {
+    this.digest.concept(
+      sign,
+      r.k0,
+      r.k1,
+      r.k2,
+      r.k3,
+      r.name === null ? 0 : r.name.length,
+      r.name === null ? 0 : crc32(r.name),
+      r.contentLength,
+      r.contentCrc,
+      r.hasVector ? this.levels.dimension : 0,
+      r.hasVector ? r.vectorCrc : 0,
+      r.strength,
+      r.confidence,
+      r.createdUs,
+      r.updatedUs,
+    );
+  }
+
+  private associate(c: CommandReader): void {
+    const levels = this.levels;
+    const source = levels.findSlot(c.word(4), c.word(5), c.word(6), c.word(7));
+    const target = levels.findSlot(c.word(8), c.word(9), c.word(10), c.word(11));
+    // Unknown endpoints were refused before the append; a log that holds one all the same changes nothing.
+    if (source < 0 || target < 0) return;
+    const type = c.associationType;
+    const confidence = c.float(1);
+    let createdUs = c.timeUs(2);
+    const active = levels.active;
+    const known = levels.findEdge(source, target, type);
+    if (known) {
+      createdUs = levels.edgeCreatedUs();
+      this.addEdge(-1, c, type, levels.edgeConfidence(), createdUs);
+    } else {
+      this.edgeCount++;
+    }
+    const row = active.findEdge(source, target, type);
+    if (row !== 0) active.setEdge(row, confidence, createdUs);
+    else active.addEdge(source, target, type, confidence, createdUs, known);
+    this.addEdge(1, c, type, confidence, createdUs);
+  }
+
+  private addEdge(
+    sign: 1 | -1,
+    c: CommandReader,
+    type: number,
+    confidence: number,
+    createdUs: number,
+  ): void {
+    this.digest.association(
+      sign,
+      c.word(4),
+      c.word(5),
+      c.word(6),
+      c.word(7),
+      c.word(8),
+      c.word(9),
+      c.word(10),
+      c.word(11),
+      type,
+      confidence,
+      createdUs,
+    );
+  }
+
+  /** Returns how many distinct associations went with it. */
+  private forgetConcept(c: CommandReader): number {
+    const levels = this.levels;
+    const active = levels.active;
+    const k0 = c.word(4);
+    const k1 = c.word(5);
+    const k2 = c.word(6);
+    const k3 = c.word(7);
+    const slot = levels.findSlot(k0, k1, k2, k3);
+    if (slot < 0) return 0;
+    let removed = 0;
+    const cursor = this.cursor;
+    cursor.start(slot, BOTH, null);
+    for (let n = cursor.fill(); n > 0; n = cursor.fill()) {
+      for (let i = 0; i < n; i++) {
+        const other = cursor.slots[i]!;
+        const isOut = cursor.directions[i] === OUT;
+        this.removeEdge(isOut ? slot : other, isOut ? other : slot, cursor.types[i]!, false);
+        removed++;
+      }
+    }
+    const old = this.record;
+    levels.readConcept(slot, old);
+    this.addConcept(-1, old);
+    if (old.hasVector) this.vectorCount--;
+    this.conceptCount--;
+    const row = active.findConcept(k0, k1, k2, k3);
+    active.kill(row === 0 ? active.addConcept(k0, k1, k2, k3, slot) : row);
+    active.hide(slot);
+    this.freed.push(slot);
+    return removed;
+  }
+
+  private forgetAssociation(c: CommandReader): number {
+    const levels = this.levels;
+    const source = levels.findSlot(c.word(4), c.word(5), c.word(6), c.word(7));
+    const target = levels.findSlot(c.word(8), c.word(9), c.word(10), c.word(11));
+    if (source < 0 || target < 0) return 0;
+    if ((c.flags & FORGET_ALL_TYPES) === 0) {
+      const type = c.associationType;
+      if (!levels.findEdge(source, target, type)) return 0;
+      this.removeEdge(source, target, type, true);
+      return 1;
+    }
+    const types = this.typesBetween(source, target);
+    for (const type of types) this.removeEdge(source, target, type, true);
+    return types.length;
+  }
+
+  /** Types of the live associations from source to target, ascending. */
+  typesBetween(source: number, target: number): number[] {
+    const types = new Set<number>();
+    const cursor = this.cursor;
+    cursor.start(source, OUT, null);
+    for (let n = cursor.fill(); n > 0; n = cursor.fill()) {
+      for (let i = 0; i < n; i++) if (cursor.slots[i] === target) types.add(cursor.types[i]!);
+    }
+    return [...types].sort((a, b) => a - b);
+  }
+
+  /**
+   * Takes a live association out of digest and count. `bury`: also leave a tombstone for one of a lower level; not needed
+   * when an endpoint is about to hide its lower levels.
+   */
+  private removeEdge(source: number, target: number, type: number, bury: boolean): void {
+    const levels = this.levels;
+    if (!levels.findEdge(source, target, type)) return;
+    this.digest.association(
+      -1,
+      levels.keyWord(source, 0),
+      levels.keyWord(source, 1),
+      levels.keyWord(source, 2),
+      levels.keyWord(source, 3),
+      levels.keyWord(target, 0),
+      levels.keyWord(target, 1),
+      levels.keyWord(target, 2),
+      levels.keyWord(target, 3),
+      type,
+      levels.edgeConfidence(),
+      levels.edgeCreatedUs(),
+    );
+    this.edgeCount--;
+    if (levels.edgeLevel === LEVEL_ACTIVE) levels.active.deleteEdge(levels.edgeAt);
+    else if (bury) levels.active.addEdgeTombstone(source, target, type);
+  }
+}

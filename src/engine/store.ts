@@ -1,0 +1,484 @@
+/**
+ * A store directory, opened: the one writer of it, or one of any number of readers. Puts recovery, state, group commit and
+ * checkpoints together, and answers reads. It trusts its arguments; the doorway above has checked them.
+ *
+ * A reader takes no lock and creates nothing. It sees the state as of its opening: storage.dat, and the log behind it up to
+ * what the writer had made durable.
+ */
+
+import { join } from 'node:path';
+
+import { SutraError } from '../errors.js';
+import { Checkpointer } from './checkpointer.js';
+import type { Environment } from './environment.js';
+import { ParsedId, parseId } from './format/id.js';
+import type { TraversalBudget } from './graph/budget.js';
+import { findShortestPath } from './graph/hop-path.js';
+import { collectNeighbors, type NeighborList, type NeighborQuery } from './graph/neighbors.js';
+import type { FoundPath, PathQuery } from './graph/path-steps.js';
+import { findStrongestPath } from './graph/strongest-path.js';
+import { GroupCommit } from './group-commit.js';
+import { LockFile } from './lock-file.js';
+import { segmentOrdinals, type SegmentFiles } from './log/segment-files.js';
+import { errorCode, WriteLog } from './log/write-log.js';
+import {
+  PREVIOUS_NAME,
+  prepareTail,
+  recover,
+  SNAPSHOT_NAME,
+  TEMP_NAME,
+  translate,
+  type Recovered,
+} from './recovery.js';
+import { ConceptRecord } from './snapshot/snapshot-source.js';
+import type { State } from './state.js';
+import { ExactScan, type VectorRanking, type VectorSource } from './vector/exact-scan.js';
+
+export interface StoreOptions {
+  readonly readOnly: boolean;
+  readonly durability: 'always' | 'interval';
+  readonly reconcileMs: number;
+  /** Writes since the last checkpoint before the next one. */
+  readonly threshold: number;
+  /** Dimension that was asked for; 0: the store's own, or the first vector's. */
+  readonly vectorDim: number;
+}
+
+/** A reader that keeps losing races with checkpoints gives up after so many. */
+const READER_ATTEMPTS = 20;
+/** 1 MiB of storage.dat is verified at a time, this often. */
+const VERIFY_BLOCKS = 16;
+const VERIFY_EVERY_MS = 20;
+
+interface Writing {
+  readonly lock: LockFile;
+  readonly log: WriteLog;
+  readonly commits: GroupCommit;
+  readonly checkpointer: Checkpointer;
+}
+
+export class Store implements VectorSource {
+  /** Resolves when the disk has failed for good; nothing more is acknowledged then. */
+  readonly failed: Promise<SutraError>;
+  /** Damage that background verification or a read came upon. */
+  damage: SutraError | null = null;
+  private reportFailure: (error: SutraError) => void = () => undefined;
+  private readonly id = new ParsedId();
+  private readonly scan = new ExactScan();
+  private readonly vectorRecord = new ConceptRecord();
+  private closed: Promise<void> | null = null;
+  private cancelVerify: () => void = () => undefined;
+
+  private constructor(
+    readonly directory: string,
+    private readonly environment: Environment,
+    readonly state: State,
+    private readonly files: SegmentFiles,
+    /** Commands that were replayed from the log. */
+    readonly replayed: number,
+    private readonly replayedBytes: number,
+    writing: ((onFailure: (error: SutraError) => void) => Writing) | null,
+  ) {
+    this.failed = new Promise((resolve) => {
+      this.reportFailure = resolve;
+    });
+    this.writing = writing?.(this.reportFailure) ?? null;
+  }
+
+  private readonly writing: Writing | null;
+
+  /**
+   * @throws NO_SUCH_DIRECTORY, NOT_A_STORE, NOT_PERMITTED, STORE_LOCKED, DAMAGED, UNSUPPORTED_FORMAT, DIMENSION_MISMATCH
+   */
+  static open(directory: string, environment: Environment, options: StoreOptions): Store {
+    try {
+      return options.readOnly
+        ? openReader(directory, environment)
+        : openWriter(directory, environment, options);
+    } catch (error) {
+      throw translate(error, directory);
+    }
+
+    function openReader(path: string, env: Environment): Store {
+      const recovered = recoverBesideWriter(path, env);
+      checkDimension(recovered.state, options.vectorDim);
+      return new Store(
+        path,
+        env,
+        recovered.state,
+        recovered.files,
+        recovered.replayed,
+        recovered.logBytes,
+        null,
+      );
+    }
+
+    function openWriter(path: string, env: Environment, o: StoreOptions): Store {
+      const { disk, logger } = env;
+      const stat = disk.stat(path);
+      if (stat === null) disk.makeDirectory(path);
+      else requireStoreOrEmpty(path, stat.isDirectory, env);
+      const lock = LockFile.acquire(disk, path);
+      try {
+        removeLeftovers(path, env);
+        const recovered = recover(disk, path, { durable: lock.previous, logger });
+        try {
+          const { state, files } = recovered;
+          checkDimension(state, o.vectorDim);
+          const uuid = recovered.uuid ?? env.randomBytes(16);
+          const epoch = recovered.epoch + 1;
+          const position = prepareTail(disk, path, recovered, uuid, epoch, env.nowUs(), logger);
+          if (stat === null) disk.syncDirectory(join(path, '..'));
+          const log = new WriteLog(disk, path, files, uuid, epoch, position, env.nowUs);
+          return new Store(
+            path,
+            env,
+            state,
+            files,
+            recovered.replayed,
+            recovered.logBytes,
+            (onFailure) => {
+              const commits = new GroupCommit(
+                env,
+                state,
+                log,
+                lock,
+                o.durability,
+                o.reconcileMs,
+                o.vectorDim,
+              );
+              const replayed = { writes: recovered.replayed, bytes: recovered.logBytes };
+              const checkpointer = new Checkpointer(
+                env,
+                path,
+                state,
+                log,
+                files,
+                commits,
+                o.threshold,
+                replayed,
+              );
+              commits.onFailure = onFailure;
+              commits.onApplied = (commands, bytes) => {
+                checkpointer.note(commands, bytes);
+              };
+              checkpointer.note(0, 0);
+              return { lock, log, commits, checkpointer };
+            },
+          );
+        } catch (error) {
+          recovered.files.closeAll();
+          recovered.state.levels.base?.release();
+          throw error;
+        }
+      } catch (error) {
+        lock.release();
+        throw error;
+      }
+    }
+  }
+
+  get isReadOnly(): boolean {
+    return this.writing === null;
+  }
+
+  /** The write side. @throws READ_ONLY, CLOSED */
+  get commits(): GroupCommit {
+    this.requireOpen();
+    return this.requireWriting().commits;
+  }
+
+  get checkpointer(): Checkpointer | null {
+    return this.writing?.checkpointer ?? null;
+  }
+
+  /** The write side, for counters; null for a reader. */
+  get counters(): GroupCommit | null {
+    return this.writing?.commits ?? null;
+  }
+
+  get dimension(): number {
+    return this.state.levels.dimension;
+  }
+
+  /** Bytes of the log behind storage.dat. */
+  get logBytes(): number {
+    return this.writing?.checkpointer.logBytes ?? this.replayedBytes;
+  }
+
+  /** What is wrong, in order of weight; null when nothing is. */
+  get problem(): SutraError | null {
+    const { writing } = this;
+    if (writing === null) return this.damage;
+    if (writing.log.broken !== null) return writing.log.broken;
+    if (this.damage !== null) return this.damage;
+    if (writing.commits.full) return new SutraError('DISK_FULL', 'read-only: the disk is full');
+    return writing.checkpointer.problem;
+  }
+
+  /** Publishes where this store is served, for the message to those who are refused the lock. */
+  announce(address: string | null): void {
+    this.requireWriting().lock.announce(address);
+  }
+
+  async flush(): Promise<void> {
+    this.requireOpen();
+    const { commits, checkpointer } = this.requireWriting();
+    await commits.settled();
+    await checkpointer.flush();
+  }
+
+  /** Commits what is queued, marks the log closed and gives the lock back. `cancel`: stop a running checkpoint. */
+  close(cancel = false): Promise<void> {
+    this.closed ??= this.shut(cancel);
+    return this.closed;
+  }
+
+  private async shut(cancel: boolean): Promise<void> {
+    this.cancelVerify();
+    const { writing } = this;
+    try {
+      if (writing !== null) {
+        await writing.checkpointer.close(cancel);
+        try {
+          await writing.commits.close();
+        } finally {
+          await writing.log.close();
+        }
+      }
+    } finally {
+      writing?.lock.release();
+      this.files.closeAll();
+      this.state.levels.base?.release();
+    }
+  }
+
+  /** Verifies what storage.dat holds in small slices, so that damage is found before somebody needs the block. */
+  verifyInBackground(): void {
+    this.cancelVerify = this.environment.schedule(VERIFY_EVERY_MS, () => {
+      if (this.closed !== null) return;
+      const { base } = this.state.levels;
+      try {
+        if (base !== null && !base.isVerified) base.verifyRest(VERIFY_BLOCKS);
+      } catch (error) {
+        if (!(error instanceof SutraError)) throw error;
+        this.damage = error;
+        this.environment.logger.error(error.message);
+        return;
+      }
+      this.verifyInBackground();
+    });
+  }
+
+  // --- reads ---
+
+  /** The slot of an id's live concept, or -1. A name is found when the concept at its key carries it. */
+  findSlot(id: string): number {
+    this.requireOpen();
+    const parsed = this.id;
+    parseId(id, parsed);
+    const { levels } = this.state;
+    const slot = levels.findSlot(parsed.k0, parsed.k1, parsed.k2, parsed.k3);
+    if (slot < 0 || parsed.nameLength === 0) return slot;
+    const name = levels.name(slot);
+    if (name?.length !== parsed.nameLength) return -1;
+    for (let i = 0; i < name.length; i++) if (name[i] !== parsed.nameBytes[i]) return -1;
+    return slot;
+  }
+
+  /** A live slot's id as it was learned. */
+  idOf(slot: number): string {
+    return this.state.levels.id(slot);
+  }
+
+  readConcept(slot: number, out: ConceptRecord): boolean {
+    this.requireOpen();
+    return this.state.levels.readConcept(slot, out);
+  }
+
+  /** @throws DAMAGED */
+  readContent(slot: number): string {
+    this.requireOpen();
+    const bytes = this.state.levels.readContent(slot);
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
+  }
+
+  /** @throws DAMAGED */
+  readVector(slot: number): Float32Array {
+    this.requireOpen();
+    const vector = new Float32Array(this.dimension);
+    this.state.levels.readVector(slot, vector);
+    return vector;
+  }
+
+  neighbors(
+    slot: number,
+    query: NeighborQuery,
+    budget: TraversalBudget,
+  ): NeighborList | Promise<NeighborList> {
+    this.requireOpen();
+    return collectNeighbors(this.state, slot, query, budget);
+  }
+
+  shortestPath(
+    start: number,
+    end: number,
+    query: PathQuery,
+    budget: TraversalBudget,
+  ): FoundPath | null | Promise<FoundPath | null> {
+    this.requireOpen();
+    return findShortestPath(this.state, start, end, query, budget);
+  }
+
+  strongestPath(
+    start: number,
+    end: number,
+    query: PathQuery,
+    budget: TraversalBudget,
+  ): FoundPath | null | Promise<FoundPath | null> {
+    this.requireOpen();
+    return findStrongestPath(this.state, start, end, query, budget);
+  }
+
+  /** The k most similar vectors, by an exact scan. `query` has the store's dimension. */
+  nearest(
+    query: Float32Array,
+    k: number,
+    budget: TraversalBudget,
+  ): VectorRanking | Promise<VectorRanking> {
+    this.requireOpen();
+    return this.scan.topK(query, k, this, budget);
+  }
+
+  // --- VectorSource: a row is a slot, so the numbering holds across checkpoints ---
+
+  get rowCount(): number {
+    return this.state.slotCount;
+  }
+
+  readBlock(firstRow: number, rows: number, vectors: Float32Array, slots: Uint32Array): number {
+    this.requireOpen();
+    const { levels } = this.state;
+    const { dimension } = levels;
+    const record = this.vectorRecord;
+    let count = 0;
+    for (let slot = firstRow; slot < firstRow + rows; slot++) {
+      if (!levels.readConcept(slot, record) || !record.hasVector) continue;
+      levels.readVector(slot, vectors.subarray(count * dimension, (count + 1) * dimension));
+      slots[count++] = slot;
+    }
+    return count;
+  }
+
+  isLive(slot: number): boolean {
+    return this.state.isLive(slot);
+  }
+
+  compareKeys(a: number, b: number): number {
+    return this.state.compareKeys(a, b);
+  }
+
+  private requireOpen(): void {
+    if (this.closed !== null) throw new SutraError('CLOSED', `${this.directory} has been closed`);
+  }
+
+  private requireWriting(): Writing {
+    if (this.writing === null) {
+      throw new SutraError('READ_ONLY', `${this.directory} was opened for reading only`);
+    }
+    return this.writing;
+  }
+}
+
+function isStoreFile(name: string): boolean {
+  return (
+    name === SNAPSHOT_NAME ||
+    name === PREVIOUS_NAME ||
+    name === 'lock' ||
+    segmentOrdinals([name]).length > 0
+  );
+}
+
+/** A writer may begin a store in an empty directory, never among somebody else's files. */
+function requireStoreOrEmpty(path: string, isDirectory: boolean, environment: Environment): void {
+  if (!isDirectory) throw new SutraError('NOT_A_STORE', `${path} is not a directory`);
+  const names = environment.disk.list(path);
+  if (names.length > 0 && !names.some(isStoreFile)) {
+    throw new SutraError(
+      'NOT_A_STORE',
+      `${path} holds ${names.length} files (${names.slice(0, 3).join(', ')}...) but no sutra store`,
+    );
+  }
+}
+
+/** Removes what an interrupted checkpoint or tail rewrite left. The caller holds the lock. */
+function removeLeftovers(path: string, environment: Environment): void {
+  const { disk } = environment;
+  for (const name of disk.list(path)) {
+    if (
+      name === TEMP_NAME ||
+      name === `${PREVIOUS_NAME}.tmp` ||
+      /^wal-\d{10}\.log\.tmp$/.test(name)
+    ) {
+      disk.unlink(join(path, name));
+    }
+  }
+}
+
+function checkDimension(state: State, asked: number): void {
+  const { dimension } = state.levels;
+  if (asked !== 0 && dimension !== 0 && asked !== dimension) {
+    throw new SutraError(
+      'DIMENSION_MISMATCH',
+      `vector_dim: got ${asked}, but the store’s vectors have ${dimension} dimensions`,
+      { hint: `Leave --vector-dim and SUTRA_VECTOR_DIM out, or set them to ${dimension}.` },
+    );
+  }
+}
+
+/**
+ * Recovery beside a live writer. The sizes of the segments are taken first, then the lock file is read: what it allows is
+ * explained there. A checkpoint may replace files meanwhile, which shows as something missing or not fitting; then it
+ * starts over, and only when storage.dat stayed the same file is it what it seems.
+ */
+function recoverBesideWriter(path: string, environment: Environment): Recovered {
+  const { disk, logger } = environment;
+  const stat = disk.stat(path);
+  if (stat === null) {
+    throw new SutraError('NO_SUCH_DIRECTORY', `${path}: no such directory`);
+  }
+  if (!stat.isDirectory) throw new SutraError('NOT_A_STORE', `${path} is not a directory`);
+  for (let attempt = 1; ; attempt++) {
+    const inode = disk.stat(join(path, SNAPSHOT_NAME))?.inode;
+    const names = disk.list(path);
+    if (!names.some(isStoreFile)) {
+      throw new SutraError('NOT_A_STORE', `${path} holds no sutra store`);
+    }
+    let vanished = false;
+    const limits = new Map<number, number>();
+    for (const ordinal of segmentOrdinals(names)) {
+      const size = disk.stat(join(path, `wal-${String(ordinal).padStart(10, '0')}.log`))?.size;
+      if (size === undefined) vanished = true;
+      else limits.set(ordinal, size);
+    }
+    const lock = LockFile.read(disk, path);
+    const durable = lock?.durable ?? null;
+    if (lock !== null && lock.held && durable !== null) {
+      for (const ordinal of limits.keys()) {
+        if (ordinal > durable.segmentOrdinal) limits.delete(ordinal);
+      }
+      limits.set(durable.segmentOrdinal, durable.segmentBytes);
+    }
+    try {
+      if (!vanished) return recover(disk, path, { durable, limits, logger });
+    } catch (error) {
+      const gone = errorCode(error) === 'ENOENT';
+      const damaged = error instanceof SutraError && error.code === 'DAMAGED';
+      const replaced = disk.stat(join(path, SNAPSHOT_NAME))?.inode !== inode;
+      if (attempt >= READER_ATTEMPTS || !(gone || (damaged && replaced))) throw error;
+    }
+    if (attempt >= READER_ATTEMPTS) {
+      throw new SutraError('UNAVAILABLE', `${path} changes faster than it can be read; try again`);
+    }
+  }
+}

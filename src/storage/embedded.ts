@@ -1,0 +1,393 @@
+/**
+ * The embedded backend: a store directory opened in this process. It checks what it is asked, gives it to the engine, and turns
+ * slots into ids. One instance writes a directory; any number, in any process, may read it with `readOnly`.
+ */
+
+import { SutraError, toSutraError } from '../errors.js';
+import { nodeEnvironment, type Environment } from '../engine/environment.js';
+import {
+  DEFAULT_CHECK_EVERY,
+  DEFAULT_SLICE_MS,
+  type TraversalBudget,
+} from '../engine/graph/budget.js';
+import { BOTH, IN, OUT, type TypeMask } from '../engine/graph/graph-view.js';
+import type { AssociateCommand, LearnCommand } from '../engine/group-commit.js';
+import type { Logger } from '../engine/logger.js';
+import { ConceptRecord } from '../engine/snapshot/snapshot-source.js';
+import { Store } from '../engine/store.js';
+import type {
+  AssociationInput,
+  BatchInput,
+  BatchReceipt,
+  CallOptions,
+  ConceptAnswer,
+  ConceptInput,
+  Direction,
+  ForgetReceipt,
+  HealthAnswer,
+  Neighbor,
+  NeighborOptions,
+  NeighborsAnswer,
+  PathAnswer,
+  PathOptions,
+  QueryOptions,
+  SearchOptions,
+  Storage,
+  StorageStats,
+  VectorMatch,
+  WriteReceipt,
+} from './storage.js';
+import {
+  checkAssociation,
+  checkBatch,
+  checkCall,
+  checkConcept,
+  checkForgetAssociation,
+  checkNeighbors,
+  checkPath,
+  checkQuery,
+  checkSearch,
+  DEFAULT_K,
+  DEFAULT_MAX_DEPTH,
+} from './validation.js';
+
+export interface EmbeddedOptions {
+  /** Only read: takes no lock, creates nothing, may stand beside a writer. Default false. */
+  readonly readOnly?: boolean;
+  /** always: acknowledged means synced. interval: means written to the system, synced every reconcileMs. Default always. */
+  readonly durability?: 'always' | 'interval';
+  /** Milliseconds between background syncs. Default 10. */
+  readonly reconcileMs?: number;
+  /** Writes before a checkpoint. Default 50,000. */
+  readonly threshold?: number;
+  /** Dimension of embeddings; absent: the store's own, or that of the first one learned. */
+  readonly vectorDim?: number;
+  /** Where the engine's messages go. Default: nowhere. */
+  readonly logger?: Logger;
+  /** Disk, clock, timers and randomness, for tests. Default: this machine's. */
+  readonly environment?: Environment;
+}
+
+/** What opening found. */
+export interface Opened {
+  readonly concepts: number;
+  readonly edges: number;
+  /** Writes that were replayed from the log behind storage.dat. */
+  readonly replayed: number;
+  readonly openMs: number;
+}
+
+export class ConcurrentStorage implements Storage {
+  readonly mode = 'embedded';
+  /** Resolves when the disk has failed for good: end the process; a restart recovers what was acknowledged. */
+  readonly failed: Promise<SutraError>;
+  private readonly startMs: number;
+  private readonly record = new ConceptRecord();
+
+  private constructor(
+    private readonly store: Store,
+    private readonly environment: Environment,
+    readonly opened: Opened,
+  ) {
+    this.failed = store.failed;
+    this.startMs = environment.nowMs();
+  }
+
+  /** Opens a store directory, creating it when it is missing and not `readOnly`. */
+  // eslint-disable-next-line @typescript-eslint/require-await -- a promise, so that opening may come to wait
+  static async open(path: string, options: EmbeddedOptions = {}): Promise<ConcurrentStorage> {
+    const environment = options.environment ?? nodeEnvironment(options.logger);
+    const startMs = environment.nowMs();
+    const store = Store.open(path, environment, {
+      readOnly: options.readOnly ?? false,
+      durability: options.durability ?? 'always',
+      reconcileMs: options.reconcileMs ?? 10,
+      threshold: options.threshold ?? 50_000,
+      vectorDim: options.vectorDim ?? 0,
+    });
+    return new ConcurrentStorage(store, environment, {
+      concepts: store.state.conceptCount,
+      edges: store.state.edgeCount,
+      replayed: store.replayed,
+      openMs: environment.nowMs() - startMs,
+    });
+  }
+
+  async learnConcept(concept: ConceptInput, options?: CallOptions): Promise<WriteReceipt> {
+    checkConcept(concept, options);
+    const { firstSequence } = await this.store.commits.learn(learnCommand(concept));
+    return { sequence: firstSequence };
+  }
+
+  async learnAssociation(
+    association: AssociationInput,
+    options?: CallOptions,
+  ): Promise<WriteReceipt> {
+    checkAssociation(association, options);
+    const { firstSequence } = await this.store.commits.associate(associateCommand(association));
+    return { sequence: firstSequence };
+  }
+
+  async learnBatch(batch: BatchInput, options?: CallOptions): Promise<BatchReceipt> {
+    checkBatch(batch, options);
+    return this.store.commits.batch(
+      (batch.concepts ?? []).map(learnCommand),
+      (batch.associations ?? []).map(associateCommand),
+    );
+  }
+
+  async forgetConcept(id: string, options?: CallOptions): Promise<ForgetReceipt> {
+    checkQuery(id, options);
+    const gone = await this.store.commits.forgetConcept(id);
+    return gone === null ? NOTHING_FORGOTTEN : { found: true, ...gone };
+  }
+
+  async forgetAssociation(
+    source: string,
+    target: string,
+    type?: number,
+    options?: CallOptions,
+  ): Promise<ForgetReceipt> {
+    checkForgetAssociation(source, target, type, options);
+    const gone = await this.store.commits.forgetAssociation(source, target, type ?? null);
+    return gone === null ? NOTHING_FORGOTTEN : { found: true, ...gone };
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- rejects instead of throwing
+  async queryConcept(id: string, options: QueryOptions = {}): Promise<ConceptAnswer> {
+    checkQuery(id, options);
+    const { store, record } = this;
+    const slot = store.findSlot(id);
+    if (slot < 0 || !store.readConcept(slot, record)) return { ...UNKNOWN_CONCEPT, id };
+    const answer: ConceptAnswer = {
+      found: true,
+      id: store.idOf(slot),
+      content: store.readContent(slot),
+      strength: record.strength,
+      confidence: record.confidence,
+      createdUs: record.createdUs,
+      updatedUs: record.updatedUs,
+      dimension: record.hasVector ? store.dimension : 0,
+    };
+    return options.withEmbedding === true && record.hasVector
+      ? { ...answer, embedding: store.readVector(slot) }
+      : answer;
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- rejects instead of throwing
+  async contains(id: string, options?: CallOptions): Promise<boolean> {
+    checkQuery(id, options);
+    return this.store.findSlot(id) >= 0;
+  }
+
+  async getNeighbors(id: string, options: NeighborOptions = {}): Promise<NeighborsAnswer> {
+    checkNeighbors(id, options);
+    const { store } = this;
+    const slot = store.findSlot(id);
+    if (slot < 0) return { known: false, id, neighbors: [] };
+    const ownId = store.idOf(slot);
+    const found = store.neighbors(
+      slot,
+      {
+        direction: directionBits(options.direction),
+        types: typeMask(options.types),
+        limit: options.limit ?? 0,
+      },
+      this.budget(options),
+    );
+    const list = found instanceof Promise ? await found : found;
+    const neighbors: Neighbor[] = [];
+    for (let i = 0; i < list.slots.length; i++) {
+      neighbors.push({
+        id: store.idOf(list.slots[i] ?? 0),
+        type: list.types[i] ?? 0,
+        confidence: list.confidences[i] ?? 0,
+        direction: list.directions[i] === IN ? 'in' : 'out',
+      });
+    }
+    return { known: true, id: ownId, neighbors };
+  }
+
+  async findPath(start: string, end: string, options: PathOptions = {}): Promise<PathAnswer> {
+    checkPath(start, end, options);
+    const { store } = this;
+    const from = store.findSlot(start);
+    const to = store.findSlot(end);
+    if (from < 0 || to < 0) return NO_PATH;
+    const query = {
+      maxDepth:
+        options.maxDepth === undefined || options.maxDepth === 0
+          ? DEFAULT_MAX_DEPTH
+          : options.maxDepth,
+      direction: directionBits(options.direction),
+      types: typeMask(options.types),
+    };
+    const budget = this.budget(options);
+    const found =
+      options.by === 'confidence'
+        ? store.strongestPath(from, to, query, budget)
+        : store.shortestPath(from, to, query, budget);
+    const path = found instanceof Promise ? await found : found;
+    if (path === null) return NO_PATH;
+    const ids = path.slots.map((slot) => store.idOf(slot));
+    return {
+      found: true,
+      path: ids,
+      steps: path.steps.map((step, i) => ({
+        from: ids[i] ?? '',
+        to: ids[i + 1] ?? '',
+        type: step.type,
+        confidence: step.confidence,
+        direction: step.direction === IN ? 'in' : 'out',
+      })),
+      confidence: path.confidence,
+    };
+  }
+
+  async vectorSearch(
+    query: Float32Array | readonly number[],
+    options: SearchOptions = {},
+  ): Promise<VectorMatch[]> {
+    checkSearch(query, options);
+    const { store } = this;
+    const { dimension } = store;
+    if (dimension === 0) return [];
+    if (query.length !== dimension) {
+      const description = `got ${query.length} dimensions, expected ${dimension}`;
+      throw new SutraError('DIMENSION_MISMATCH', `query_vector: ${description}`, {
+        violations: [{ field: 'query_vector', description }],
+      });
+    }
+    const k = options.k === undefined || options.k === 0 ? DEFAULT_K : options.k;
+    const found = store.nearest(Float32Array.from(query), k, this.budget(options));
+    const ranking = found instanceof Promise ? await found : found;
+    const matches: VectorMatch[] = [];
+    for (let i = 0; i < ranking.slots.length; i++) {
+      matches.push({
+        id: store.idOf(ranking.slots[i] ?? 0),
+        similarity: ranking.similarities[i] ?? 0,
+      });
+    }
+    return matches;
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- rejects instead of throwing
+  async stats(options?: CallOptions): Promise<StorageStats> {
+    checkCall(options);
+    const { state, counters, checkpointer, dimension, logBytes } = this.store;
+    const { base } = state.levels;
+    return {
+      concepts: state.conceptCount,
+      edges: state.edgeCount,
+      written: counters?.written ?? 0,
+      dropped: counters?.dropped ?? 0,
+      pending: counters?.pendingCount ?? 0,
+      reconciliations: counters?.reconciliations ?? 0,
+      uptimeSeconds: this.uptimeSeconds(),
+      sequence: state.sequence,
+      snapshotSequence: base?.sequence ?? 0,
+      vectors: state.vectorCount,
+      dimension,
+      walBytes: logBytes,
+      snapshotBytes: base?.fileBytes ?? 0,
+      checkpoints: checkpointer?.checkpoints ?? 0,
+    };
+  }
+
+  async flush(options?: CallOptions): Promise<void> {
+    checkCall(options);
+    await this.store.flush();
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- rejects instead of throwing
+  async healthCheck(options?: CallOptions): Promise<HealthAnswer> {
+    checkCall(options);
+    const { problem } = this.store;
+    return {
+      healthy: problem === null,
+      status: problem === null ? 'ok' : problem.message,
+      uptimeSeconds: this.uptimeSeconds(),
+    };
+  }
+
+  /** Says where this store is served; null: nowhere any more. A writing command that finds it locked names the address. */
+  announce(address: string | null): void {
+    this.store.announce(address);
+  }
+
+  /** Goes on verifying storage.dat in the background; for servers. */
+  verifyInBackground(): void {
+    this.store.verifyInBackground();
+  }
+
+  /** `cancelCheckpoint`: do not wait for one that is running; the log has everything it would have written. */
+  async close(options: { readonly cancelCheckpoint?: boolean } = {}): Promise<void> {
+    try {
+      await this.store.close(options.cancelCheckpoint ?? false);
+    } catch (error) {
+      throw toSutraError(error);
+    }
+  }
+
+  private uptimeSeconds(): number {
+    return Math.floor((this.environment.nowMs() - this.startMs) / 1000);
+  }
+
+  private budget(options: CallOptions): TraversalBudget {
+    const { environment } = this;
+    const budget = {
+      checkEvery: DEFAULT_CHECK_EVERY,
+      sliceMs: DEFAULT_SLICE_MS,
+      now: () => environment.nowMs(),
+      pause: () => environment.pause(),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    };
+    return options.timeoutMs === undefined
+      ? budget
+      : { ...budget, deadlineMs: environment.nowMs() + options.timeoutMs };
+  }
+}
+
+const NOTHING_FORGOTTEN: ForgetReceipt = { found: false, sequence: 0, associations: 0 };
+const NO_PATH: PathAnswer = { found: false, path: [], steps: [], confidence: 0 };
+const UNKNOWN_CONCEPT = {
+  found: false,
+  content: '',
+  strength: 0,
+  confidence: 0,
+  createdUs: 0,
+  updatedUs: 0,
+  dimension: 0,
+};
+
+function learnCommand(concept: ConceptInput): LearnCommand {
+  return {
+    id: concept.id,
+    content: concept.content,
+    strength: concept.strength ?? 1,
+    confidence: concept.confidence ?? 1,
+    // An empty embedding is how the wire says none.
+    embedding:
+      concept.embedding === undefined || concept.embedding.length === 0 ? null : concept.embedding,
+  };
+}
+
+function associateCommand(association: AssociationInput): AssociateCommand {
+  return {
+    source: association.source,
+    target: association.target,
+    type: association.type ?? 0,
+    confidence: association.confidence ?? 1,
+  };
+}
+
+function directionBits(direction: Direction | undefined): number {
+  return direction === 'out' ? OUT : direction === 'in' ? IN : BOTH;
+}
+
+function typeMask(types: readonly number[] | undefined): TypeMask {
+  if (types === undefined || types.length === 0) return null;
+  const mask = new Uint8Array(65_536);
+  for (const type of types) mask[type] = 1;
+  return mask;
+}
