@@ -33,34 +33,17 @@ const QUESTIONS: readonly (readonly [why: string, ...args: string[]])[] = [
   ['How does one get from a dog to a cat?', 'path', 'dog.n.01', 'cat.n.01'],
   ['From Shakespeare to the computer:', 'path', 'shakespeare.n.01', 'computer.n.01'],
   [
-    'Coffee and sleep are further apart (the default is six hops at most):',
-    'path',
-    'coffee.n.01',
-    'sleep.n.01',
-    '--max-depth',
-    '12',
+    'From coffee to sleep, which is further than the usual six hops:',
+    ...['path', 'coffee.n.01', 'sleep.n.01', '--max-depth', '12'],
   ],
   [
-    'The same, by the surest way rather than the shortest:',
-    'path',
-    'coffee.n.01',
-    'sleep.n.01',
-    '--max-depth',
-    '12',
-    '--by',
-    'confidence',
+    'From the computer to the dream, the surest way instead of the shortest:',
+    ...['path', 'computer.n.01', 'dream.n.01', '--max-depth', '12', '--by', 'confidence'],
   ],
   [
-    'Only upwards along "is a": what is a whale in the end?',
-    'path',
-    'whale.n.02',
-    'entity.n.01',
-    '--max-depth',
-    '20',
-    '--type',
-    'hierarchical',
-    '--direction',
-    'out',
+    'Why is a whale an animal? Upwards along "is a", and nothing else:',
+    ...['path', 'whale.n.02', 'animal.n.01', '--max-depth', '10'],
+    ...['--type', 'hierarchical', '--direction', 'out'],
   ],
   ['What does the server hold?', 'stats'],
 ];
@@ -212,7 +195,9 @@ async function demo(): Promise<void> {
   say(`  ${commandLine(['neighbors', 'music.n.01', '--storage', STORE])}`);
   say('\nor through one, from any number of terminals:\n');
   say(`  ${commandLine(['serve', '--storage', STORE])}`);
-  say(`  ${commandLine(['path', 'computer.n.01', 'dream.n.01', '--server', 'localhost:50051'])}`);
+  say(
+    `  ${commandLine(['path', 'love.n.01', 'war.n.01', '--max-depth', '10', '--server', 'localhost:50051'])}`,
+  );
   say('\nThe ids of a word (here: dream) are in the file:\n');
   say(`  grep '"id":"dream\\.' ${FILE}`);
 }
