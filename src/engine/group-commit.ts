@@ -626,10 +626,7 @@ function nameCrcOf(id: ParsedId): number {
 }
 
 function unknown(field: string, id: string): SutraError {
-  const what = `no concept ${quote(id)}`;
-  return new SutraError('UNKNOWN_CONCEPT', `${field}: ${what}`, {
-    violations: [{ field, description: what }],
-  });
+  return new SutraError('UNKNOWN_CONCEPT', `${field}: no concept ${quote(id)}`);
 }
 
 /** An id for a message: quoted, and short. */

@@ -129,7 +129,7 @@ export class Store implements VectorSource {
           const epoch = recovered.epoch + 1;
           const position = prepareTail(disk, path, recovered, uuid, epoch, env.nowUs(), logger);
           if (stat === null) disk.syncDirectory(join(path, '..'));
-          const log = new WriteLog(disk, path, files, uuid, epoch, position, env.nowUs);
+          const log = new WriteLog(disk, path, files, uuid, epoch, position, () => env.nowUs());
           return new Store(
             path,
             env,
@@ -378,7 +378,8 @@ export class Store implements VectorSource {
     return this.state.compareKeys(a, b);
   }
 
-  private requireOpen(): void {
+  /** @throws CLOSED */
+  requireOpen(): void {
     if (this.closed !== null) throw new SutraError('CLOSED', `${this.directory} has been closed`);
   }
 

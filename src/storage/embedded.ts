@@ -38,6 +38,7 @@ import type {
   WriteReceipt,
 } from './storage.js';
 import {
+  abortError,
   checkAssociation,
   checkBatch,
   checkCall,
@@ -49,6 +50,7 @@ import {
   checkSearch,
   DEFAULT_K,
   DEFAULT_MAX_DEPTH,
+  throwIfAborted,
 } from './validation.js';
 
 export interface EmbeddedOptions {
@@ -94,7 +96,7 @@ export class ConcurrentStorage implements Storage {
   }
 
   /** Opens a store directory, creating it when it is missing and not `readOnly`. */
-  // eslint-disable-next-line @typescript-eslint/require-await -- a promise, so that opening may come to wait
+
   static async open(path: string, options: EmbeddedOptions = {}): Promise<ConcurrentStorage> {
     const environment = options.environment ?? nodeEnvironment(options.logger);
     const startMs = environment.nowMs();
@@ -115,6 +117,7 @@ export class ConcurrentStorage implements Storage {
 
   async learnConcept(concept: ConceptInput, options?: CallOptions): Promise<WriteReceipt> {
     checkConcept(concept, options);
+    this.begin(options);
     const { firstSequence } = await this.store.commits.learn(learnCommand(concept));
     return { sequence: firstSequence };
   }
@@ -124,12 +127,14 @@ export class ConcurrentStorage implements Storage {
     options?: CallOptions,
   ): Promise<WriteReceipt> {
     checkAssociation(association, options);
+    this.begin(options);
     const { firstSequence } = await this.store.commits.associate(associateCommand(association));
     return { sequence: firstSequence };
   }
 
   async learnBatch(batch: BatchInput, options?: CallOptions): Promise<BatchReceipt> {
     checkBatch(batch, options);
+    this.begin(options);
     return this.store.commits.batch(
       (batch.concepts ?? []).map(learnCommand),
       (batch.associations ?? []).map(associateCommand),
@@ -138,6 +143,7 @@ export class ConcurrentStorage implements Storage {
 
   async forgetConcept(id: string, options?: CallOptions): Promise<ForgetReceipt> {
     checkQuery(id, options);
+    this.begin(options);
     const gone = await this.store.commits.forgetConcept(id);
     return gone === null ? NOTHING_FORGOTTEN : { found: true, ...gone };
   }
@@ -149,13 +155,14 @@ export class ConcurrentStorage implements Storage {
     options?: CallOptions,
   ): Promise<ForgetReceipt> {
     checkForgetAssociation(source, target, type, options);
+    this.begin(options);
     const gone = await this.store.commits.forgetAssociation(source, target, type ?? null);
     return gone === null ? NOTHING_FORGOTTEN : { found: true, ...gone };
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await -- rejects instead of throwing
   async queryConcept(id: string, options: QueryOptions = {}): Promise<ConceptAnswer> {
     checkQuery(id, options);
+    this.begin(options);
     const { store, record } = this;
     const slot = store.findSlot(id);
     if (slot < 0 || !store.readConcept(slot, record)) return { ...UNKNOWN_CONCEPT, id };
@@ -174,14 +181,15 @@ export class ConcurrentStorage implements Storage {
       : answer;
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await -- rejects instead of throwing
   async contains(id: string, options?: CallOptions): Promise<boolean> {
     checkQuery(id, options);
+    this.begin(options);
     return this.store.findSlot(id) >= 0;
   }
 
   async getNeighbors(id: string, options: NeighborOptions = {}): Promise<NeighborsAnswer> {
     checkNeighbors(id, options);
+    this.begin(options);
     const { store } = this;
     const slot = store.findSlot(id);
     if (slot < 0) return { known: false, id, neighbors: [] };
@@ -210,6 +218,7 @@ export class ConcurrentStorage implements Storage {
 
   async findPath(start: string, end: string, options: PathOptions = {}): Promise<PathAnswer> {
     checkPath(start, end, options);
+    this.begin(options);
     const { store } = this;
     const from = store.findSlot(start);
     const to = store.findSlot(end);
@@ -249,6 +258,7 @@ export class ConcurrentStorage implements Storage {
     options: SearchOptions = {},
   ): Promise<VectorMatch[]> {
     checkSearch(query, options);
+    this.begin(options);
     const { store } = this;
     const { dimension } = store;
     if (dimension === 0) return [];
@@ -271,9 +281,9 @@ export class ConcurrentStorage implements Storage {
     return matches;
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await -- rejects instead of throwing
   async stats(options?: CallOptions): Promise<StorageStats> {
     checkCall(options);
+    this.begin(options);
     const { state, counters, checkpointer, dimension, logBytes } = this.store;
     const { base } = state.levels;
     return {
@@ -296,12 +306,13 @@ export class ConcurrentStorage implements Storage {
 
   async flush(options?: CallOptions): Promise<void> {
     checkCall(options);
-    await this.store.flush();
+    this.begin(options);
+    await until(this.store.flush(), options);
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await -- rejects instead of throwing
   async healthCheck(options?: CallOptions): Promise<HealthAnswer> {
     checkCall(options);
+    this.begin(options);
     const { problem } = this.store;
     return {
       healthy: problem === null,
@@ -329,6 +340,12 @@ export class ConcurrentStorage implements Storage {
     }
   }
 
+  /** What every call asks first, once its arguments are fine: is the store open, and does the caller still want it? */
+  private begin(options: CallOptions | undefined): void {
+    this.store.requireOpen();
+    throwIfAborted(options?.signal);
+  }
+
   private uptimeSeconds(): number {
     return Math.floor((this.environment.nowMs() - this.startMs) / 1000);
   }
@@ -345,6 +362,27 @@ export class ConcurrentStorage implements Storage {
     return options.timeoutMs === undefined
       ? budget
       : { ...budget, deadlineMs: environment.nowMs() + options.timeoutMs };
+  }
+}
+
+/** Waits for shared work no longer than the caller wants to; the work itself goes on for the others. */
+async function until(work: Promise<void>, options: CallOptions = {}): Promise<void> {
+  const signals: AbortSignal[] = [];
+  if (options.signal !== undefined) signals.push(options.signal);
+  if (options.timeoutMs !== undefined) signals.push(AbortSignal.timeout(options.timeoutMs));
+  if (signals.length === 0) return work;
+  const signal = AbortSignal.any(signals);
+  let abort = (): void => undefined;
+  const given = new Promise<never>((_, reject) => {
+    abort = () => {
+      reject(abortError(signal));
+    };
+    signal.addEventListener('abort', abort);
+  });
+  try {
+    await Promise.race([work, given]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }
 

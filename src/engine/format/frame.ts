@@ -226,7 +226,7 @@ export class CommandReader {
     const u32 = this.u32;
     const w = at >>> 2;
     const word = u32[w]!;
-    let size = 0;
+    let size: number;
     switch (word & 255) {
       case CommandKind.Learn: {
         if (room < LEARN_BYTES) return this.refuse('learn beyond its frame');
