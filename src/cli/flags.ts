@@ -74,7 +74,7 @@ function repeatedSetting<T>(
   } as unknown as OptionFlag<T[][] | undefined>;
 }
 
-function text(what: string): Parse<string> {
+export function text(what: string): Parse<string> {
   return (value, source) => {
     if (value === '' || value.includes('\0')) throw refuse(source, value, what);
     return value;
@@ -142,6 +142,14 @@ export function optionalArg(description: string): Arg<string | undefined> {
 export const jsonFlag = {
   json: switchFlag('json', 'Print one JSON document instead of text for people.'),
 };
+
+/** The directory that `serve` serves: no server to choose here, so the variable counts whatever the mode. */
+export const storagePathFlag = setting('storage', text('the path of a directory'), {
+  summary: 'Serve the store in this directory, created when it is not there.',
+  helpValue: 'DIR',
+  env: 'SUTRA_STORAGE_PATH',
+  defaultHelp: './knowledge',
+});
 
 /** Which store; for every command that reads or writes one. */
 export const storeFlags = {

@@ -1,22 +1,36 @@
 /**
- * Ctrl-C. A command that only asks or writes one thing ends at once with exit code 130: an embedded store survives being
- * killed, and a server does not care. A command that has something to finish first (serve, import) takes the signal over
- * with `interruptSignal`; a second Ctrl-C then still ends the process at once.
+ * Ctrl-C and SIGTERM. A command that only asks or writes one thing ends at once: an embedded store survives being
+ * killed, and a server does not care. A command that has something to finish first takes the signals over
+ * (`interruptSignal` for import, `terminationSignal` for serve); a second signal then still ends the process at once.
  */
 
 import { EXIT } from '../errors.js';
 
-let controller: AbortController | undefined;
+const SIGTERM_EXIT = 143;
+
+let interrupt: AbortController | undefined;
 
 export function installInterrupt(): void {
   process.on('SIGINT', () => {
-    if (controller === undefined || controller.signal.aborted) process.exit(EXIT.INTERRUPTED);
-    controller.abort(new Error('interrupted'));
+    if (interrupt === undefined || interrupt.signal.aborted) process.exit(EXIT.INTERRUPTED);
+    interrupt.abort(new Error('interrupted'));
   });
 }
 
 /** From now on, the first Ctrl-C aborts this signal instead of ending the process. */
 export function interruptSignal(): AbortSignal {
-  controller ??= new AbortController();
-  return controller.signal;
+  interrupt ??= new AbortController();
+  return interrupt.signal;
+}
+
+/** The same for SIGTERM and SIGHUP too: what a supervisor or a closing terminal sends to a daemon. */
+export function terminationSignal(): AbortSignal {
+  const signal = interruptSignal();
+  const terminate = (): void => {
+    if (signal.aborted) process.exit(SIGTERM_EXIT);
+    interrupt?.abort(new Error('terminated'));
+  };
+  process.on('SIGTERM', terminate);
+  process.on('SIGHUP', terminate);
+  return signal;
 }

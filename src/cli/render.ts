@@ -37,7 +37,7 @@ export async function table(
     head: columns.map((column) => styled(screen, 'bold', column.head)),
     colAligns: columns.map((column) => column.align ?? 'left'),
     // Colours are ours: the table's own would ignore NO_COLOR.
-    style: { head: [], border: [] },
+    style: { head: [], border: [], compact: true },
   });
   for (const row of rows) drawn.push([...row]);
   return drawn.toString();
@@ -149,7 +149,8 @@ function arrow(
   step: PathStep,
   marks: { readonly line: string; readonly down: string; readonly up: string },
 ): string[] {
-  const label = `${associationTypeName(step.type)} ${shortFloat32(step.confidence)}`;
+  const name = associationTypeName(step.type);
+  const label = `${name === String(step.type) ? `type ${name}` : name} ${shortFloat32(step.confidence)}`;
   const shaft = `${styled(screen, 'cyan', marks.line)} ${label}`;
   return step.direction === 'out'
     ? [shaft, styled(screen, 'cyan', marks.down)]

@@ -59,7 +59,9 @@ export abstract class StoreCommand extends Command {
 
   /** Prints one answer. */
   protected answer(json: boolean, document: object, text: () => string): void {
-    process.stdout.write(`${json ? safeJson(document) : text()}\n`);
+    const output = json ? safeJson(document) : text();
+    // No rows, no lines: an empty one would count as a neighbour.
+    if (output !== '') process.stdout.write(`${output}\n`);
   }
 }
 

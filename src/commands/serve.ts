@@ -1,0 +1,194 @@
+import { resolve } from 'node:path';
+import { Command } from '@oclif/core/command';
+import { reportFailure } from '../cli/failure.js';
+import { integer, jsonFlag, setting, storagePathFlag, text } from '../cli/flags.js';
+import { terminationSignal } from '../cli/interrupt.js';
+import { stderrLogger } from '../cli/logger.js';
+import { safeJson, safeLine } from '../cli/text.js';
+import { EXIT } from '../errors.js';
+import { DEFAULT_PORT, reachableAddress } from '../storage/address.js';
+import { DEFAULT_STORAGE_PATH } from '../storage/open.js';
+import {
+  DEFAULT_RECONCILE_MS,
+  DEFAULT_THRESHOLD,
+  DEFAULT_VECTOR_DIM,
+  parseDurability,
+  parseReconcileMs,
+  parseThreshold,
+  parseVectorDim,
+} from '../storage/settings.js';
+import { VERSION } from '../version.js';
+
+const DEFAULT_HOST = '0.0.0.0';
+/** Container runtimes kill ten seconds after SIGTERM; the last group commit and the seal need some of them. */
+const DRAIN_MS = 8_000;
+/** An opening that takes longer, such as a long replay, is worth a line in the log. */
+const SLOW_OPEN_MS = 1_000;
+
+export default class Serve extends Command {
+  static override summary = 'Serve a store to many clients over gRPC.';
+
+  static override description =
+    'Once it accepts calls it prints the settings, what it loaded and a line with `listening on HOST:PORT`; the log ' +
+    'goes to stderr. With --json that is one document, whose `message` holds that line. SIGTERM or Ctrl-C finishes the calls ' +
+    'under way, commits, and ends with 0; a second one ends at once.';
+
+  static override examples = [
+    '<%= config.bin %> serve',
+    '<%= config.bin %> serve --storage /var/lib/sutra --host 127.0.0.1 --port 50051',
+    'On a free port, which it prints:\n<%= config.bin %> serve --port 0',
+    'Acknowledge before the disk has it, sync every 50 ms:\n' +
+      '<%= config.bin %> serve --durability interval --reconcile-ms 50',
+  ];
+
+  static override flags = {
+    ...jsonFlag,
+    host: setting('host', text('an address or a host name'), {
+      summary: 'Listen on this address.',
+      helpValue: 'HOST',
+      defaultHelp: DEFAULT_HOST,
+    }),
+    port: setting('port', integer(0, 65_535), {
+      summary: 'Listen on this port; 0 picks a free one.',
+      helpValue: 'PORT',
+      defaultHelp: String(DEFAULT_PORT),
+    }),
+    storage: storagePathFlag,
+    'reconcile-ms': setting('reconcile-ms', parseReconcileMs, {
+      summary: 'How often to sync with --durability interval, and to do background work.',
+      helpValue: 'MS',
+      defaultHelp: String(DEFAULT_RECONCILE_MS),
+    }),
+    threshold: setting('threshold', parseThreshold, {
+      summary: 'Checkpoint into storage.dat after at least so many writes.',
+      helpValue: 'WRITES',
+      defaultHelp: String(DEFAULT_THRESHOLD),
+    }),
+    'vector-dim': setting('vector-dim', parseVectorDim, {
+      summary: 'How many numbers an embedding has, for a store that has none yet.',
+      helpValue: 'N',
+      defaultHelp: String(DEFAULT_VECTOR_DIM),
+    }),
+    durability: setting('durability', parseDurability, {
+      summary:
+        'Acknowledge a write once it is on disk (always), or before and sync in the background (interval).',
+      helpValue: 'always|interval',
+      defaultHelp: 'always',
+    }),
+  };
+
+  async run(): Promise<void> {
+    const { flags } = await this.parse(Serve);
+    const signal = terminationSignal();
+    // A daemon whose stdout has lost its reader keeps serving: only start-up writes there.
+    process.stdout.removeAllListeners('error').on('error', () => undefined);
+    const logger = stderrLogger(flags.json);
+
+    const host = flags.host ?? DEFAULT_HOST;
+    const path = flags.storage ?? DEFAULT_STORAGE_PATH;
+    const settings = {
+      reconcileMs: flags['reconcile-ms'] ?? DEFAULT_RECONCILE_MS,
+      threshold: flags.threshold ?? DEFAULT_THRESHOLD,
+      durability: flags.durability ?? ('always' as const),
+    };
+    const vectorDim = flags['vector-dim'];
+
+    const [{ ConcurrentStorage }, { startServer }] = await Promise.all([
+      import('../storage/embedded.js'),
+      import('../server/server.js'),
+    ]);
+    const opening = setTimeout(() => {
+      logger.info(`opening ${path}`);
+    }, SLOW_OPEN_MS);
+    const storage = await ConcurrentStorage.open(path, {
+      ...settings,
+      ...(vectorDim === undefined ? {} : { vectorDim }),
+      logger,
+    }).finally(() => {
+      clearTimeout(opening);
+    });
+    const port = flags.port ?? DEFAULT_PORT;
+    const server = await startServer(storage, { host, port, logger }).catch(
+      async (error: unknown) => {
+        await storage.close();
+        throw error;
+      },
+    );
+    storage.announce(reachableAddress(host, server.port));
+    storage.verifyInBackground();
+
+    const { dimension, sequence, vectors } = await storage.stats();
+    const { concepts, edges, replayed, openMs } = storage.opened;
+    const document = {
+      message: `listening on ${server.address}`,
+      address: server.address,
+      host,
+      port: server.port,
+      pid: process.pid,
+      version: VERSION,
+      storage: resolve(path),
+      durability: settings.durability,
+      reconcile_ms: settings.reconcileMs,
+      threshold: settings.threshold,
+      vector_dim: dimension > 0 ? dimension : (vectorDim ?? DEFAULT_VECTOR_DIM),
+      concepts,
+      edges,
+      vectors,
+      sequence,
+      replayed,
+      open_ms: Math.round(openMs * 1000) / 1000,
+    };
+    process.stdout.write(`${flags.json ? safeJson(document) : startText(document)}\n`);
+
+    const failure = await Promise.race([aborted(signal), storage.failed]);
+    if (failure !== undefined) {
+      // Nothing more can be acknowledged. The log on disk is the truth, and a restart reads it.
+      reportFailure(failure, flags.json);
+      process.exit(EXIT.FAILED);
+    }
+    logger.info('draining');
+    const { abandonedCalls } = await server.drain(DRAIN_MS);
+    storage.announce(null);
+    await storage.close();
+    logger.info(abandonedCalls === 0 ? 'stopped' : `stopped; ${abandonedCalls} calls were cut off`);
+  }
+}
+
+interface Started {
+  readonly message: string;
+  readonly version: string;
+  readonly storage: string;
+  readonly durability: string;
+  readonly reconcile_ms: number;
+  readonly threshold: number;
+  readonly vector_dim: number;
+  readonly concepts: number;
+  readonly edges: number;
+  readonly replayed: number;
+  readonly open_ms: number;
+}
+
+/** The settings, what was loaded, and, last, the line that scripts wait for. */
+function startText(started: Started): string {
+  return [
+    `sutra ${started.version}`,
+    `  storage       ${safeLine(started.storage)}`,
+    `  durability    ${started.durability}`,
+    `  reconcile-ms  ${started.reconcile_ms}`,
+    `  threshold     ${started.threshold}`,
+    `  vector-dim    ${started.vector_dim}`,
+    `loaded ${started.concepts} concepts, ${started.edges} edges in ${started.open_ms} ms ` +
+      `(${started.replayed} writes replayed from the log)`,
+    started.message,
+  ].join('\n');
+}
+
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((done) => {
+    if (signal.aborted) done(undefined);
+    else
+      signal.addEventListener('abort', () => {
+        done(undefined);
+      });
+  });
+}
