@@ -361,9 +361,8 @@ export class GroupCommit {
           violations: [{ field: where, description: what }],
         });
       }
-      if (dimension === 0 || this.state.levels.dimension === 0) {
-        this.pendingDimension = embedding.length;
-      }
+      // Also when the state has one: a forget queued before this may take the last vector, and the dimension, with it.
+      this.pendingDimension = embedding.length;
     }
     if (found === ABSENT) {
       // Counts queued updates too, so it may refuse a little early; never late.
@@ -530,7 +529,10 @@ export class GroupCommit {
     this.queuedCount -= buffer.count;
     this.written += buffer.count;
     if (this.durability === 'always') this.reconciliations++;
-    if (this.queuedCount === 0) this.pending.clear();
+    if (this.queuedCount === 0) {
+      this.pending.clear();
+      this.pendingDimension = 0;
+    }
     for (const { resolve, receipt } of group.waiters) resolve(receipt);
     this.wakeSettled();
     this.onApplied(buffer.count, buffer.payloadBytes);

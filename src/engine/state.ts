@@ -319,7 +319,8 @@ export class State implements GraphView {
     const old = this.record;
     levels.readConcept(slot, old);
     this.addConcept(-1, old);
-    if (old.hasVector) this.vectorCount--;
+    // A store without vectors takes its dimension from the next one (interface.md).
+    if (old.hasVector && --this.vectorCount === 0) levels.dimension = 0;
     this.conceptCount--;
     const row = active.findConcept(k0, k1, k2, k3);
     active.kill(row === 0 ? active.addConcept(k0, k1, k2, k3, slot) : row);

@@ -30,9 +30,10 @@ import {
   translate,
   type Recovered,
 } from './recovery.js';
-import { ConceptRecord } from './snapshot/snapshot-source.js';
+import type { ConceptRecord } from './snapshot/snapshot-source.js';
 import type { State } from './state.js';
-import { ExactScan, type VectorRanking, type VectorSource } from './vector/exact-scan.js';
+import { ExactScan, type VectorRanking } from './vector/exact-scan.js';
+import { VectorRows } from './vector/vector-rows.js';
 
 export interface StoreOptions {
   readonly readOnly: boolean;
@@ -57,7 +58,7 @@ interface Writing {
   readonly checkpointer: Checkpointer;
 }
 
-export class Store implements VectorSource {
+export class Store {
   /** Resolves when the disk has failed for good; nothing more is acknowledged then. */
   readonly failed: Promise<SutraError>;
   /** Damage that background verification or a read came upon. */
@@ -65,7 +66,6 @@ export class Store implements VectorSource {
   private reportFailure: (error: SutraError) => void = () => undefined;
   private readonly id = new ParsedId();
   private readonly scan = new ExactScan();
-  private readonly vectorRecord = new ConceptRecord();
   private closed: Promise<void> | null = null;
   private cancelVerify: () => void = () => undefined;
 
@@ -347,35 +347,7 @@ export class Store implements VectorSource {
     budget: TraversalBudget,
   ): VectorRanking | Promise<VectorRanking> {
     this.requireOpen();
-    return this.scan.topK(query, k, this, budget);
-  }
-
-  // --- VectorSource: a row is a slot, so the numbering holds across checkpoints ---
-
-  get rowCount(): number {
-    return this.state.slotCount;
-  }
-
-  readBlock(firstRow: number, rows: number, vectors: Float32Array, slots: Uint32Array): number {
-    this.requireOpen();
-    const { levels } = this.state;
-    const { dimension } = levels;
-    const record = this.vectorRecord;
-    let count = 0;
-    for (let slot = firstRow; slot < firstRow + rows; slot++) {
-      if (!levels.readConcept(slot, record) || !record.hasVector) continue;
-      levels.readVector(slot, vectors.subarray(count * dimension, (count + 1) * dimension));
-      slots[count++] = slot;
-    }
-    return count;
-  }
-
-  isLive(slot: number): boolean {
-    return this.state.isLive(slot);
-  }
-
-  compareKeys(a: number, b: number): number {
-    return this.state.compareKeys(a, b);
+    return this.scan.topK(query, k, new VectorRows(this.state), budget);
   }
 
   /** @throws CLOSED */

@@ -861,9 +861,9 @@ const anAssociation: fc.Arbitrary<AssociationInput> = fc.record(
   { requiredKeys: ['source', 'target'] },
 );
 
-type Operation = (storage: Storage) => Promise<unknown>;
+export type Operation = (storage: Storage) => Promise<unknown>;
 
-const operation: fc.Arbitrary<Operation> = fc.oneof(
+export const operation: fc.Arbitrary<Operation> = fc.oneof(
   {
     weight: 4,
     arbitrary: aConcept.map((c) => named(`learn ${JSON.stringify(c)}`, (s) => s.learnConcept(c))),
@@ -903,7 +903,7 @@ function named(text: string, run: Operation): Operation {
 }
 
 /** What came of it: an answer, or an error's code and fields. */
-async function outcome(run: Operation, storage: Storage): Promise<unknown> {
+export async function outcome(run: Operation, storage: Storage): Promise<unknown> {
   try {
     return { answer: await run(storage) };
   } catch (error) {
@@ -912,7 +912,7 @@ async function outcome(run: Operation, storage: Storage): Promise<unknown> {
   }
 }
 
-async function compareAll(storage: Storage, model: Storage): Promise<void> {
+export async function compareAll(storage: Storage, model: Storage): Promise<void> {
   const counts = async (s: Storage): Promise<unknown> => {
     const { concepts, edges, sequence, vectors } = await s.stats();
     return { concepts, edges, sequence, vectors };

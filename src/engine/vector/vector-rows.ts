@@ -1,0 +1,43 @@
+/**
+ * A store's vectors as rows for the exact scan: a row is a slot, so the numbering holds across writes and checkpoints. One
+ * instance serves one scan and keeps the dimension it began with: when the last vector is forgotten meanwhile and one
+ * of another length learned, it has nothing more to say.
+ */
+
+import { ConceptRecord } from '../snapshot/snapshot-source.js';
+import type { State } from '../state.js';
+import type { VectorSource } from './exact-scan.js';
+
+export class VectorRows implements VectorSource {
+  readonly dimension: number;
+  private readonly record = new ConceptRecord();
+
+  constructor(private readonly state: State) {
+    this.dimension = state.levels.dimension;
+  }
+
+  get rowCount(): number {
+    return this.state.slotCount;
+  }
+
+  readBlock(firstRow: number, rows: number, vectors: Float32Array, slots: Uint32Array): number {
+    const { levels } = this.state;
+    const { dimension, record } = this;
+    if (levels.dimension !== dimension) return 0;
+    let count = 0;
+    for (let slot = firstRow; slot < firstRow + rows; slot++) {
+      if (!levels.readConcept(slot, record) || !record.hasVector) continue;
+      levels.readVector(slot, vectors.subarray(count * dimension, (count + 1) * dimension));
+      slots[count++] = slot;
+    }
+    return count;
+  }
+
+  isLive(slot: number): boolean {
+    return this.state.isLive(slot);
+  }
+
+  compareKeys(a: number, b: number): number {
+    return this.state.compareKeys(a, b);
+  }
+}
