@@ -25,8 +25,8 @@ export interface Listener {
   readonly port: number;
   /** Stops accepting; open connections stay. */
   close(): void;
-  /** Cuts the connections that are still open. (grpc-js's forceShutdown finds none of them without channelz.) */
-  cut(): void;
+  /** Resolves when no connection is open any more; cuts those that are after graceMs. */
+  closeConnections(graceMs: number): Promise<void>;
 }
 
 export async function listen(options: ListenOptions): Promise<Listener> {
@@ -37,9 +37,13 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const addresses = await resolve(host);
   const servers: Server[] = [];
   const sockets = new Set<Socket>();
+  let whenEmpty: (() => void) | null = null;
   const accept = (socket: Socket): void => {
     sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
+    socket.once('close', () => {
+      sockets.delete(socket);
+      if (sockets.size === 0) whenEmpty?.();
+    });
     options.onConnection(socket);
   };
   let bound = port;
@@ -59,8 +63,16 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     close: () => {
       for (const server of servers) server.close();
     },
-    cut: () => {
-      for (const socket of sockets) socket.destroy();
+    closeConnections: async (graceMs) => {
+      if (sockets.size === 0) return;
+      const empty = new Promise<void>((resolve) => {
+        whenEmpty = resolve;
+      });
+      const cut = setTimeout(() => {
+        for (const socket of sockets) socket.destroy();
+      }, graceMs);
+      await empty;
+      clearTimeout(cut);
     },
   };
 }

@@ -12,7 +12,7 @@ import type { Storage } from '../storage/storage.js';
 import { MAX_BATCH_BYTES } from '../storage/validation.js';
 import { CallGate } from './call-gate.js';
 import { Health } from './health.js';
-import { listen, type Listener } from './listener.js';
+import { listen } from './listener.js';
 import { SILENT, type ServerLogger } from './logger.js';
 import { addReflection } from './reflection.js';
 import { createService } from './service.js';
@@ -87,7 +87,10 @@ export async function startServer(
     health.close();
     // Answers may still be on their way out; but one reflection stream left open must not hold a shutdown up.
     const grace = Math.min(CLOSE_GRACE_MS, Math.max(0, deadline - Date.now()));
-    await closeConnections(server, listener, abandonedCalls > 0 ? 0 : grace);
+    // Says GOAWAY on every connection. Its callback comes early where the client has said so before, and forceShutdown finds
+    // no connection without channelz: whether they are gone is the listener's to know.
+    server.tryShutdown(() => undefined);
+    await listener.closeConnections(abandonedCalls > 0 ? 0 : grace);
     if (abandonedCalls > 0)
       logger.warn(`${abandonedCalls} calls were cut off after ${timeoutMs} ms`);
     return { abandonedCalls };
@@ -115,18 +118,4 @@ function grpcOptions(options: ServerOptions): GrpcOptions {
     // Channelz keeps books on every call and is not served.
     'grpc.enable_channelz': 0,
   };
-}
-
-/** Closes connections in order, and cuts what is left after graceMs. */
-async function closeConnections(
-  server: Server,
-  listener: Listener,
-  graceMs: number,
-): Promise<void> {
-  const closed = new Promise<void>((resolve) => {
-    server.tryShutdown(() => resolve());
-  });
-  const timer = setTimeout(() => listener.cut(), graceMs);
-  await closed;
-  clearTimeout(timer);
 }
