@@ -124,25 +124,32 @@ export const confidences = fc.oneof(
 );
 
 /** Sparse to dense, with self-loops, parallel associations of several types, mirrored ones, and tombstones. */
-export const graphPlans: fc.Arbitrary<GraphPlan> = fc
-  .record({
-    concepts: fc.integer({ min: 1, max: 24 }),
-    density: fc.double({ min: 0.2, max: 3, noNaN: true }),
-  })
-  .chain(({ concepts, density }) => {
-    const slot = fc.nat(concepts - 1);
-    const links = Math.ceil(concepts * density);
-    return fc.record({
-      concepts: fc.constant(concepts),
-      links: fc.array(fc.tuple(slot, slot, fc.nat(3), confidences), {
-        minLength: Math.floor(links / 2),
-        maxLength: links * 2,
-      }),
-      forgotten: fc.array(slot, { maxLength: Math.floor(concepts / 8) }),
-      batch: fc.constantFrom(1, 3, 64),
-      keySeed: fc.nat(1000),
+function plansOf(minConcepts: number, minDensity: number): fc.Arbitrary<GraphPlan> {
+  return fc
+    .record({
+      concepts: fc.integer({ min: minConcepts, max: 24 }),
+      density: fc.double({ min: minDensity, max: 3, noNaN: true }),
+    })
+    .chain(({ concepts, density }) => {
+      const slot = fc.nat(concepts - 1);
+      const links = Math.ceil(concepts * density);
+      return fc.record({
+        concepts: fc.constant(concepts),
+        links: fc.array(fc.tuple(slot, slot, fc.nat(3), confidences), {
+          minLength: Math.floor(links / 2),
+          maxLength: links * 2,
+          size: 'max',
+        }),
+        forgotten: fc.array(slot, { maxLength: Math.floor(concepts / 8) }),
+        batch: fc.constantFrom(1, 3, 64),
+        keySeed: fc.nat(1000),
+      });
     });
-  });
+}
+
+export const graphPlans = plansOf(1, 0.2);
+/** Mostly connected, so that paths are there to be broken. */
+export const largerPlans = plansOf(12, 1);
 
 export function buildGraph(plan: GraphPlan): MapGraph {
   const graph = new MapGraph({ batch: plan.batch, keySeed: plan.keySeed });
@@ -164,7 +171,7 @@ export type Change = readonly [
 
 export const changes: fc.Arbitrary<Change[]> = fc.array(
   fc.tuple(fc.nat(9), fc.nat(1000), fc.nat(1000), fc.nat(3), confidences),
-  { maxLength: 40 },
+  { maxLength: 40, size: 'max' },
 );
 
 /** Applies one change: mostly unlinks and links, now and then a forgotten or a new concept. */

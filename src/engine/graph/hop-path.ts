@@ -15,6 +15,7 @@
  * it is returned, and is no longer than any path that existed unchanged all the while; null means there was none such.
  */
 
+import { SutraError } from '../../errors.js';
 import { MAX_RESTARTS, type Traversal, type TraversalBudget, runTraversal } from './budget.js';
 import type { AdjacencyCursor, GraphView, TypeMask } from './graph-view.js';
 import {
@@ -184,6 +185,7 @@ export class HopSearch implements Traversal<FoundPath | null> {
       if (!this.description.step(rest)) return false;
       const steps = this.description.result();
       if (steps === null) {
+        if (this.restarts === MAX_RESTARTS) throw inconsistentView();
         this.restarts++;
         this.beginSearch();
         return false;
@@ -345,6 +347,14 @@ export class HopSearch implements Traversal<FoundPath | null> {
     this.phase = DESCRIBE;
     this.description.begin(path, this.query, this.positiveOnly);
   }
+}
+
+/**
+ * A search that ran without a pause found a path that is not there: the view's two directions of adjacency disagree, or
+ * this file is wrong. Searching on would never end.
+ */
+export function inconsistentView(): SutraError {
+  return new SutraError('INTERNAL', 'the adjacency of the read view contradicts itself');
 }
 
 /** More than any path. */

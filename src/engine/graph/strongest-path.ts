@@ -19,7 +19,7 @@
 
 import { MAX_RESTARTS, type Traversal, type TraversalBudget, runTraversal } from './budget.js';
 import type { AdjacencyCursor, GraphView } from './graph-view.js';
-import { HopSearch } from './hop-path.js';
+import { HopSearch, inconsistentView } from './hop-path.js';
 import { type FoundPath, PathDescription, type PathQuery, productOf } from './path-steps.js';
 import { ViewPool, clearSlots, grown, trimmed } from './scratch.js';
 
@@ -274,6 +274,7 @@ class StrongestSearch implements Traversal<FoundPath | null> {
   }
 
   private restart(): void {
+    if (this.restarts === MAX_RESTARTS) throw inconsistentView();
     this.restarts++;
     this.clearLabels();
     this.beginFeasible();

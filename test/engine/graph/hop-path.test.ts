@@ -11,6 +11,7 @@ import {
   changes,
   graphPlans,
   hopDistance,
+  largerPlans,
   pathProblem,
 } from '../../support/graph-oracles.js';
 import { MapGraph, maskOf } from '../../support/map-graph.js';
@@ -104,7 +105,7 @@ describe('findShortestPath', () => {
           }
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
   });
 
@@ -114,28 +115,48 @@ describe('findShortestPath', () => {
     fc.assert(
       fc.property(
         fc.array(fc.tuple(fc.nat(5), fc.nat(5)), { maxLength: 12 }),
-        fc.array(fc.tuple(fc.nat(11_999), fc.nat(11_999)), { maxLength: 40 }),
-        fc.nat(1000),
-        (hubLinks, leafLinks, keySeed) => {
+        fc.array(fc.tuple(fc.nat(8999), fc.nat(8999)), { maxLength: 40 }),
+        fc.integer({ min: 1, max: 6 }),
+        (hubLinks, leafLinks, maxDepth) => {
           const hubs = 6;
-          const graph = new MapGraph({ batch: 64, keySeed });
-          graph.learn(hubs + 12_000);
-          for (let leaf = 0; leaf < 12_000; leaf++) {
+          const graph = new MapGraph({ batch: 64 });
+          graph.learn(hubs + 9000);
+          for (let leaf = 0; leaf < 9000; leaf++) {
             graph.link(leaf % hubs, hubs + leaf);
           }
-          for (const [a, b] of hubLinks) graph.link(a, hubs + ((b * 2003) % 12_000));
+          for (const [a, b] of hubLinks) graph.link(a, hubs + ((b * 2003) % 9000));
           for (const [a, b] of leafLinks) graph.link(hubs + a, hubs + b);
           for (let start = 0; start < hubs; start++) {
-            for (const end of [(start + 1) % hubs, hubs + 5, hubs + 11_995]) {
-              const path = shortest(graph, start, end);
-              const expected = hopDistance(graph, start, end, ANY);
+            for (const end of [(start + 1) % hubs, hubs + 5, hubs + 8995]) {
+              const query = { ...ANY, maxDepth };
+              const path = shortest(graph, start, end, query);
+              const expected = hopDistance(graph, start, end, query);
               expect(path === null ? Infinity : path.steps.length).toBe(expected);
             }
           }
         },
       ),
-      { numRuns: 12 },
+      { numRuns: 10 },
     );
+  });
+
+  it('does not take the first meeting for the shortest', () => {
+    // Two hubs with a common leaf at the head of their lists and an association between them at the very end. Both levels
+    // are half expanded when the leaf is met, two hops from end to end; with a hop before each hub, four.
+    for (const leaves of [1500, 3000, 20_000]) {
+      const graph = new MapGraph({ batch: 64 });
+      graph.learn(5 + 2 * leaves);
+      for (let leaf = 0; leaf <= leaves; leaf++) {
+        graph.link(0, 4 + leaf);
+        graph.link(1, 4 + (leaf === 0 ? 0 : leaf + leaves));
+      }
+      graph.link(0, 1);
+      graph.link(2, 0);
+      graph.link(1, 3);
+      expect(shortest(graph, 0, 1)?.slots).toEqual([0, 1]);
+      expect(shortest(graph, 1, 0)?.slots).toEqual([1, 0]);
+      expect(shortest(graph, 2, 3)?.slots).toEqual([2, 0, 1, 3]);
+    }
   });
 
   it('does not scan a supernode of 200,000 to find its leaf, nor what hangs on the leaf', () => {
@@ -187,7 +208,7 @@ describe('findShortestPath', () => {
     let changedAndFound = 0;
     await fc.assert(
       fc.asyncProperty(
-        graphPlans,
+        largerPlans,
         queries,
         changes,
         fc.nat(23),
@@ -211,10 +232,10 @@ describe('findShortestPath', () => {
           }
         },
       ),
-      { numRuns: 1500 },
+      { numRuns: 1000 },
     );
-    expect(found).toBeGreaterThan(100);
-    expect(changedAndFound).toBeGreaterThan(100);
+    expect(found).toBeGreaterThan(50);
+    expect(changedAndFound).toBeGreaterThan(50);
   });
 
   it('gives up its pauses when every path it finds is broken, and then answers', async () => {
@@ -242,6 +263,20 @@ describe('findShortestPath', () => {
     expect(examined).toBeGreaterThan(3.5 * graph.examined);
     expect(examined).toBeLessThan(6 * graph.examined);
     expect(budget.pauses).toBeLessThan(examined / 3);
+  });
+
+  it('fails rather than search for ever when the view contradicts itself', () => {
+    const graph = chain(3);
+    const query = { ...ANY, direction: OUT };
+    // With more to do at the start, the search goes on from the end, and the backward half comes to 1 by an association that 1 does not know of.
+    const leaves = graph.learn(10);
+    for (let leaf = leaves; leaf < leaves + 10; leaf++) graph.link(0, leaf);
+    graph.outgoing.get(1)?.clear();
+    expect(() => shortest(graph, 0, 3, query)).toThrow(
+      expect.objectContaining({ code: 'INTERNAL' }),
+    );
+    graph.link(1, 2);
+    expect(shortest(graph, 0, 3, query)?.steps).toHaveLength(3);
   });
 
   it('leaves clean scratch behind a failure at any fill', () => {

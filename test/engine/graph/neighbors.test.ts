@@ -96,7 +96,7 @@ describe('collectNeighbors', () => {
           }
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 200 },
     );
   });
 
@@ -166,7 +166,7 @@ describe('collectNeighbors', () => {
         }
         if (!graph.isLive(0)) expect(got).toEqual([]);
       }),
-      { numRuns: 300 },
+      { numRuns: 200 },
     );
   });
 
