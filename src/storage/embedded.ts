@@ -204,6 +204,8 @@ export class ConcurrentStorage implements Storage {
       this.budget(options),
     );
     const list = found instanceof Promise ? await found : found;
+    // Forgotten while the traversal paused; its slot may stand for another concept by now.
+    if (store.findSlot(id) !== slot) return { known: false, id, neighbors: [] };
     const neighbors: Neighbor[] = [];
     for (let i = 0; i < list.slots.length; i++) {
       neighbors.push({
@@ -237,7 +239,10 @@ export class ConcurrentStorage implements Storage {
         ? store.strongestPath(from, to, query, budget)
         : store.shortestPath(from, to, query, budget);
     const path = found instanceof Promise ? await found : found;
-    if (path === null) return NO_PATH;
+    // An end that was forgotten while the search paused has no path, whatever its slot stands for by now.
+    if (path === null || store.findSlot(start) !== from || store.findSlot(end) !== to) {
+      return NO_PATH;
+    }
     const ids = path.slots.map((slot) => store.idOf(slot));
     return {
       found: true,
