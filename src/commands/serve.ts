@@ -148,8 +148,7 @@ export default class Serve extends Command {
     }
     logger.info('draining');
     const { abandonedCalls } = await server.drain(DRAIN_MS);
-    storage.announce(null);
-    await storage.close();
+    await storage.close({ cancelCheckpoint: true });
     logger.info(abandonedCalls === 0 ? 'stopped' : `stopped; ${abandonedCalls} calls were cut off`);
   }
 }

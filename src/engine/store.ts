@@ -448,7 +448,9 @@ function recoverBesideWriter(path: string, environment: Environment): Recovered 
       const gone = errorCode(error) === 'ENOENT';
       const damaged = error instanceof SutraError && error.code === 'DAMAGED';
       const replaced = disk.stat(join(path, SNAPSHOT_NAME))?.inode !== inode;
-      if (attempt >= READER_ATTEMPTS || !(gone || (damaged && replaced))) throw error;
+      // A writer that published and ended between our two looks leaves a record ahead of the sizes we took.
+      const again = gone || (damaged && (replaced || attempt < 3));
+      if (attempt >= READER_ATTEMPTS || !again) throw error;
     }
     if (attempt >= READER_ATTEMPTS) {
       throw new SutraError('UNAVAILABLE', `${path} changes faster than it can be read; try again`);
