@@ -17,7 +17,6 @@ import { NodeDisk } from '#sutra/engine/node-disk';
 import { Snapshot } from '#sutra/engine/snapshot/snapshot';
 import { verifySnapshotFile } from '#sutra/engine/snapshot/snapshot-file';
 import { writeSnapshot } from '#sutra/engine/snapshot/snapshot-writer';
-import { StoredSource } from '#sutra/engine/snapshot/stored-source';
 
 import { BytesDisk } from '../support/bytes-disk.js';
 import {
@@ -29,6 +28,7 @@ import {
   type RandomShape,
 } from '../support/model-source.js';
 import { PlainDisk, PlainFile } from '../support/plain-disk.js';
+import { StoredSource } from '../support/stored-source.js';
 
 const HEADER = 4096;
 const BLOCK = 65536;

@@ -12,7 +12,6 @@ import { Snapshot } from '#sutra/engine/snapshot/snapshot';
 import { verifySnapshotFile } from '#sutra/engine/snapshot/snapshot-file';
 import { ConceptRecord } from '#sutra/engine/snapshot/snapshot-source';
 import { writeSnapshot } from '#sutra/engine/snapshot/snapshot-writer';
-import { StoredSource } from '#sutra/engine/snapshot/stored-source';
 
 import {
   ModelSource,
@@ -22,6 +21,7 @@ import {
   type ModelState,
 } from '../support/model-source.js';
 import { PlainDisk, PlainFile } from '../support/plain-disk.js';
+import { StoredSource } from '../support/stored-source.js';
 
 let directory: string;
 let path: string;

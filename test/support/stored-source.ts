@@ -1,12 +1,13 @@
-/**
- * An open snapshot as a source for the writer: what a checkpoint without anything new would write, and what a copy, a
- * restore or a check can start from.
- */
+/** An open snapshot as a source for the writer: what a checkpoint without anything new would write. */
 
-import { SutraError } from '../../errors.js';
-import type { Digest } from '../format/digest.js';
-import type { Snapshot } from './snapshot.js';
-import type { ConceptRecord, EdgeRow, SnapshotSource } from './snapshot-source.js';
+import { SutraError } from '#sutra/errors';
+import type { Digest } from '#sutra/engine/format/digest';
+import type { Snapshot } from '#sutra/engine/snapshot/snapshot';
+import type {
+  ConceptRecord,
+  EdgeRow,
+  SnapshotSource,
+} from '#sutra/engine/snapshot/snapshot-source';
 
 export class StoredSource implements SnapshotSource {
   readonly uuid: Uint8Array;
@@ -55,47 +56,38 @@ export class StoredSource implements SnapshotSource {
   }
 }
 
-/** Replaces `row` with a slot's outgoing associations, checked to end at slots of the snapshot. */
-export function readOutRow(snapshot: Snapshot, slot: number, row: EdgeRow): void {
+/** Replaces `row` with a slot's outgoing associations. */
+function readOutRow(snapshot: Snapshot, slot: number, row: EdgeRow): void {
   const from = snapshot.outStart(slot);
   const to = snapshot.outEnd(slot);
   snapshot.touchOut(from, to);
   row.reserve(to - from);
   row.length = to - from;
-  const { outTargets, outTypes, outConfidences, outCreatedUs, slotCount } = snapshot;
-  const { slots, types, confidences, createdUs } = row;
-  for (let at = from, i = 0; at < to; at++, i++) {
-    const target = outTargets[at]!;
-    if (target >= slotCount) throw wildSlot(snapshot, at, target);
-    slots[i] = target;
-    types[i] = outTypes[at]!;
-    confidences[i] = outConfidences[at]!;
-    createdUs[i] = outCreatedUs[at]!;
-  }
+  row.slots.set(checked(snapshot, snapshot.outTargets.subarray(from, to)));
+  row.types.set(snapshot.outTypes.subarray(from, to));
+  row.confidences.set(snapshot.outConfidences.subarray(from, to));
+  row.createdUs.set(snapshot.outCreatedUs.subarray(from, to));
 }
 
 /** Replaces `row` with a slot's incoming associations; their creation times are in the outgoing rows only, and here 0. */
-export function readInRow(snapshot: Snapshot, slot: number, row: EdgeRow): void {
+function readInRow(snapshot: Snapshot, slot: number, row: EdgeRow): void {
   const from = snapshot.inStart(slot);
   const to = snapshot.inEnd(slot);
   snapshot.touchIn(from, to);
   row.reserve(to - from);
   row.length = to - from;
-  const { inSources, inTypes, inConfidences, slotCount } = snapshot;
-  const { slots, types, confidences, createdUs } = row;
-  for (let at = from, i = 0; at < to; at++, i++) {
-    const source = inSources[at]!;
-    if (source >= slotCount) throw wildSlot(snapshot, at, source);
-    slots[i] = source;
-    types[i] = inTypes[at]!;
-    confidences[i] = inConfidences[at]!;
-    createdUs[i] = 0;
-  }
+  row.slots.set(checked(snapshot, snapshot.inSources.subarray(from, to)));
+  row.types.set(snapshot.inTypes.subarray(from, to));
+  row.confidences.set(snapshot.inConfidences.subarray(from, to));
+  row.createdUs.fill(0, 0, to - from);
 }
 
-function wildSlot(snapshot: Snapshot, position: number, slot: number): SutraError {
-  return new SutraError(
+/** What everyone does who uses a value of these arrays as a slot. */
+function checked(snapshot: Snapshot, slots: Uint32Array): Uint32Array {
+  const wild = slots.find((slot) => slot >= snapshot.slotCount);
+  if (wild === undefined) return slots;
+  throw new SutraError(
     'DAMAGED',
-    `${snapshot.path}: association ${position} leads to slot ${slot}, expected below ${snapshot.slotCount}`,
+    `${snapshot.path}: an association leads to slot ${wild}, expected below ${snapshot.slotCount}`,
   );
 }
