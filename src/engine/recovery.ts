@@ -233,7 +233,8 @@ function replay(
             chain: end.chain,
             nextSequence: end.nextSequence,
           },
-    closed: end?.closed ?? false,
+    // A marker with torn bytes behind it closed an earlier writer; the one behind it crashed.
+    closed: end !== null && end.closed && end.bad === null,
     sealed: end?.sealed ?? false,
     torn,
     replayed,
