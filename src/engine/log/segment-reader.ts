@@ -14,6 +14,7 @@ import {
   FRAME_MAGIC,
   FrameKind,
   headerSeed,
+  pad8,
   SEGMENT_HEADER_BYTES,
   type FrameHeader,
   type SegmentHeader,
@@ -83,7 +84,7 @@ export function readSegment(
 ): SegmentEnd {
   const seed = headerSeed(segment.uuid);
   const fileBytes = Math.min(file.identity().size, limitBytes);
-  let bytes = new Uint8Array(CHUNK_BYTES);
+  let bytes = new Uint8Array(pad8(Math.min(CHUNK_BYTES, fileBytes)));
   /** The buffer holds file bytes [start, start + held). */
   let start = SEGMENT_HEADER_BYTES;
   let held = 0;
@@ -166,11 +167,16 @@ export function readSegment(
 
 /** The highest synced-through that any valid frame header of this store at or behind `from` carries; 0 for none. */
 function scanForSynced(file: DiskFile, from: number, fileBytes: number, seed: number): number {
-  const chunk = new Uint8Array(CHUNK_BYTES);
+  const chunk = new Uint8Array(pad8(Math.min(CHUNK_BYTES, fileBytes)));
   const words = new Uint32Array(chunk.buffer);
   let highest = 0;
-  for (let start = from & ~7; start < fileBytes; start += CHUNK_BYTES - FRAME_HEADER_BYTES) {
-    const held = readFully(file, chunk, 0, Math.min(CHUNK_BYTES, fileBytes - start), start);
+  // Not by masking: a segment may pass 2 GiB.
+  for (
+    let start = from - (from % 8);
+    start < fileBytes;
+    start += CHUNK_BYTES - FRAME_HEADER_BYTES
+  ) {
+    const held = readFully(file, chunk, 0, Math.min(chunk.length, fileBytes - start), start);
     const last = held - FRAME_HEADER_BYTES;
     for (let at = 0; at <= last; at += 8) {
       if (words[at >>> 2] !== FRAME_MAGIC) continue;
