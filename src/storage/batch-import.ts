@@ -8,6 +8,7 @@
  * overtake the concepts it names. The next batch is read and parsed meanwhile either way.
  */
 
+import { ParsedId, parseId } from '../engine/format/id.js';
 import { ERRORS, SutraError, toSutraError, type ErrorCode, type StatusName } from '../errors.js';
 import type { JsonlRecord } from './jsonl.js';
 import type { AssociationInput, BatchReceipt, ConceptInput, Storage } from './storage.js';
@@ -65,11 +66,17 @@ export async function importRecords(
   }
   // What stands before a bad line still goes in: then the message can name one line, and all before it is done.
   await run.finish();
-  const refusal = run.refusal(options.source);
+  const refusal = await run.refusal();
   if (refusal !== undefined) throw refusal;
   if (stopped !== undefined)
     throw amended(stopped, stopped.code, `${stopped.message}. ${run.soFar()}`);
   return run.totals;
+}
+
+/** The record that an error is about. */
+interface Blame {
+  readonly line: number;
+  readonly reason: string;
 }
 
 /** Items on their way to becoming one atomic batch. */
@@ -104,7 +111,7 @@ class Batch {
   }
 
   /** Where in the input an error lies and what it is, or undefined when it is not about one record. */
-  blame(error: SutraError): { readonly line: number; readonly reason: string } | undefined {
+  blame(error: SutraError): Blame | undefined {
     for (const { field, description } of error.violations) {
       const [, kind, index, name = ''] =
         /^(concepts|associations)\[(\d+)\]\.(.+)$/.exec(field) ?? [];
@@ -230,12 +237,14 @@ class ImportRun {
   }
 
   /** The error that a refused batch becomes, with the line it is about where that can be told. */
-  refusal(source: string): SutraError | undefined {
+  async refusal(): Promise<SutraError | undefined> {
     if (this.#refused === undefined) return undefined;
     const { batch, error } = this.#refused;
-    const blame = batch.blame(error);
+    const blame =
+      batch.blame(error) ??
+      (error.code === 'UNKNOWN_CONCEPT' ? await this.#unknownEndpoint(batch) : undefined);
     const where = blame?.line ?? `${batch.firstLine}-${batch.lastLine}`;
-    const reason = `${source}:${where}: ${blame?.reason ?? error.message}.`;
+    const reason = `${this.#options.source}:${where}: ${blame?.reason ?? error.message}.`;
     const lines = `lines ${batch.firstLine} to ${batch.lastLine}`;
     const whole = MAY_HAVE_HAPPENED.has(error.status)
       ? `Whether ${lines}, one batch, went in is not known.`
@@ -245,6 +254,44 @@ class ImportRun {
     const code = error.code === 'UNKNOWN_CONCEPT' ? 'INVALID_ARGUMENT' : error.code;
     return amended(error, code, message);
   }
+
+  /**
+   * The first association of a refused batch with an end that neither the batch nor the store knows. The error itself
+   * names the id and not the record, so the store is asked; batches before this one have been acknowledged by now.
+   */
+  async #unknownEndpoint(batch: Batch): Promise<Blame | undefined> {
+    const known = new Set(batch.concepts.map(({ id }) => keyOf(id)));
+    for (const [i, association] of batch.associations.entries()) {
+      for (const end of ['source', 'target'] as const) {
+        const id = association[end];
+        const key = keyOf(id);
+        if (known.has(key)) continue;
+        let isKnown: boolean;
+        try {
+          isKnown = await this.#storage.contains(id);
+        } catch {
+          // The store went away meanwhile: then the batch's lines have to do, with the store's own message.
+          return undefined;
+        }
+        if (isKnown) known.add(key);
+        else
+          return { line: batch.associationLines[i] ?? batch.firstLine, reason: unknown(end, id) };
+      }
+    }
+    return undefined;
+  }
+}
+
+function unknown(end: string, id: string): string {
+  return `${end}: no concept ${JSON.stringify(id.length > 80 ? `${id.slice(0, 77)}...` : id)}`;
+}
+
+const parsed = new ParsedId();
+
+/** The 128-bit key as text: a concept may be learned by its name and linked by its key. */
+function keyOf(id: string): string {
+  parseId(id, parsed);
+  return `${parsed.k0} ${parsed.k1} ${parsed.k2} ${parsed.k3}`;
 }
 
 /** A call that fails with one of these may still have been carried out. */

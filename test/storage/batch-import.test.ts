@@ -153,16 +153,19 @@ describe('an import that fails', () => {
   });
 
   test('on an unknown endpoint: bad input, not an answer of "not found"', async () => {
-    const refusal = new SutraError('UNKNOWN_CONCEPT', 'associations[1].target_id: no concept "x"', {
-      violations: [{ field: 'associations[1].target_id', description: 'no concept "x"' }],
-    });
-    const records = [concept(1), association(2, 'c1', 'c1'), association(4, 'c1', 'x')];
-    const error = await failureOf(
-      importRecords(new SlowStorage({ 1: refusal }), blocksOf(records), options()),
-    );
+    const storage = new SlowStorage();
+    await storage.learnConcept({ id: 'before', content: '' });
+    const records = [
+      concept(1),
+      association(2, 'c1', 'before'),
+      association(3, 'c1', 'c1'),
+      association(5, 'c1', 'x'),
+      association(6, 'y', 'c1'),
+    ];
+    const error = await failureOf(importRecords(storage, blocksOf(records), options()));
     expect(error.exitCode).toBe(2);
     expect(error.message).toBe(
-      'f.jsonl:4: target: no concept "x". None of lines 1 to 4, one batch, went in. Nothing was imported.',
+      'f.jsonl:5: target: no concept "x". None of lines 1 to 6, one batch, went in. Nothing was imported.',
     );
   });
 
