@@ -432,7 +432,7 @@ describe('hostile values under right checksums', () => {
       (snapshot, slot) => snapshot.name(slot),
     ],
     [
-      'key index entry',
+      'got slot 999, expected below 40',
       (bytes) => {
         const { offset, length } = sectionAt(bytes, AT.index);
         for (let at = 0; at < length; at += 4) bytes.writeUInt32LE(1000, offset + at);
