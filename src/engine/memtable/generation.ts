@@ -70,8 +70,8 @@ export class Generation {
   readonly slots = new SlotMap();
   private readonly concepts = new PagedRows(CONCEPT_WORDS);
   private readonly edges = new PagedRows(EDGE_WORDS);
-  private readonly keyIndex = new SegmentedIndex((row) => this.hashOfConcept(row));
-  private readonly edgeIndex = new SegmentedIndex((row) => this.hashOfEdge(row));
+  private readonly keyIndex = new SegmentedIndex();
+  private readonly edgeIndex = new SegmentedIndex();
   private readonly nameChunks: Buffer[] = [Buffer.allocUnsafeSlow(NAME_CHUNK)];
   /** Offset 0 means no name, so the first starts behind it. */
   private nameEnd = 8;
@@ -95,12 +95,10 @@ export class Generation {
   findConcept(k0: number, k1: number, k2: number, k3: number): number {
     const index = this.keyIndex;
     const concepts = this.concepts;
-    let position = index.first(hashKey(k0, k1, k2, k3));
-    for (let row = index.row(position); row !== 0; row = index.row(position)) {
+    for (let row = index.first(hashKey(k0, k1, k2, k3)); row !== 0; row = index.next()) {
       const u32 = concepts.u32(row);
       const b = concepts.base(row);
       if (u32[b] === k0 && u32[b + 1] === k1 && u32[b + 2] === k2 && u32[b + 3] === k3) return row;
-      position = index.next(position);
     }
     return 0;
   }
@@ -273,8 +271,7 @@ export class Generation {
   findEdge(source: number, target: number, type: number): number {
     const index = this.edgeIndex;
     const edges = this.edges;
-    let position = index.first(hashEdge(source, target, type));
-    for (let row = index.row(position); row !== 0; row = index.row(position)) {
+    for (let row = index.first(hashEdge(source, target, type)); row !== 0; row = index.next()) {
       const u32 = edges.u32(row);
       const b = edges.base(row);
       if (
@@ -284,7 +281,6 @@ export class Generation {
       ) {
         return row;
       }
-      position = index.next(position);
     }
     return 0;
   }
@@ -381,14 +377,5 @@ export class Generation {
   }
   edgeCreatedUs(row: number): number {
     return this.edges.f64(row)[(this.edges.base(row) + E_CREATED) >>> 1]!;
-  }
-
-  private hashOfConcept(row: number): number {
-    const u32 = this.concepts.u32(row);
-    const b = this.concepts.base(row);
-    return hashKey(u32[b]!, u32[b + 1]!, u32[b + 2]!, u32[b + 3]!);
-  }
-  private hashOfEdge(row: number): number {
-    return hashEdge(this.edgeSource(row), this.edgeTarget(row), this.edgeType(row));
   }
 }
