@@ -15,7 +15,12 @@ import { FRAME_HEADER_BYTES, MAX_PAYLOAD_BYTES } from './format/frame.js';
 import { ParsedId, parseId } from './format/id.js';
 import type { LockFile } from './lock-file.js';
 import { CommandBuffer } from './log/command-buffer.js';
-import { PENDING_FORGOTTEN, PENDING_LEARNED, PendingKeys } from './log/pending-keys.js';
+import {
+  PENDING_FORGOTTEN,
+  PENDING_LEARNED,
+  PENDING_NONE,
+  PendingKeys,
+} from './log/pending-keys.js';
 import type { WriteLog } from './log/write-log.js';
 import { MAX_EDGES, MAX_SLOTS, type State } from './state.js';
 
@@ -326,8 +331,10 @@ export class GroupCommit {
 
   /** A name is known when the concept at its key carries it; hex digits are the key itself. */
   private isKnown(id: ParsedId, nameCrc: number): boolean {
-    const found = this.look(id, nameCrc);
-    return id.nameLength === 0 ? found !== ABSENT : found === SAME_NAME;
+    if (id.nameLength > 0) return this.look(id, nameCrc) === SAME_NAME;
+    const queued = this.pending.find(id);
+    if (queued !== PENDING_NONE) return queued === PENDING_LEARNED;
+    return this.state.levels.findSlot(id.k0, id.k1, id.k2, id.k3) >= 0;
   }
 
   /** `list` and `index` name the item of a batch in an error. */

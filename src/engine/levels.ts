@@ -64,6 +64,11 @@ export class Levels {
   findSlot(k0: number, k1: number, k2: number, k3: number): number {
     const inActive = this.active.findConcept(k0, k1, k2, k3);
     if (inActive !== 0) return this.active.isLive(inActive) ? this.active.slot(inActive) : -1;
+    return this.findSlotBelow(k0, k1, k2, k3);
+  }
+
+  /** The same for a key that the active generation says nothing of. */
+  findSlotBelow(k0: number, k1: number, k2: number, k3: number): number {
     const frozen = this.frozen;
     if (frozen !== null) {
       const inFrozen = frozen.findConcept(k0, k1, k2, k3);

@@ -168,7 +168,11 @@ export class State implements GraphView {
     let vectorCrc = hasNewVector ? c.word(13) : 0;
     let hasVector = hasNewVector;
     const slot =
-      row !== 0 ? (active.isLive(row) ? active.slot(row) : -1) : levels.findSlot(k0, k1, k2, k3);
+      row !== 0
+        ? active.isLive(row)
+          ? active.slot(row)
+          : -1
+        : levels.findSlotBelow(k0, k1, k2, k3);
     if (slot < 0) {
       const fresh = this.takeSlot();
       if (row === 0) row = active.addConcept(k0, k1, k2, k3, fresh);

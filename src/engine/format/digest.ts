@@ -24,6 +24,12 @@ function mix(h: number, word: number, c1: number, c2: number): number {
   return (Math.imul(h, 5) + 0xe6546b64) | 0;
 }
 
+/** Low word, then high word. A remainder of doubles is a call into C; this is exact, dividing by a power of two. */
+function mixTime(h: number, timeUs: number): number {
+  const high = Math.floor(timeUs / 4294967296);
+  return mix(mix(h, timeUs - high * 4294967296, C2, C3), high, C2, C3);
+}
+
 function final(h: number): number {
   h ^= h >>> 16;
   h = Math.imul(h, 0x85ebca6b);
@@ -74,8 +80,8 @@ export class Digest {
     a = mix(mix(a, contentLength, C1, C2), contentCrc, C1, C2);
     a = mix(mix(a, dimension, C1, C2), vectorCrc, C1, C2);
     let b = mix(mix(a ^ 0x55555555, floatBits(strength), C2, C3), floatBits(confidence), C2, C3);
-    b = mix(mix(b, createdUs % 4294967296, C2, C3), Math.floor(createdUs / 4294967296), C2, C3);
-    b = mix(mix(b, updatedUs % 4294967296, C2, C3), Math.floor(updatedUs / 4294967296), C2, C3);
+    b = mixTime(b, createdUs);
+    b = mixTime(b, updatedUs);
     this.add(sign, a, b, mix(a, k0 ^ contentCrc, C3, C4), mix(b, k1 ^ nameCrc, C4, C1));
   }
 
@@ -96,7 +102,7 @@ export class Digest {
     let a = mix(mix(mix(mix(0x65646765, s0, C1, C2), s1, C1, C2), s2, C1, C2), s3, C1, C2);
     a = mix(mix(mix(mix(a, t0, C1, C2), t1, C1, C2), t2, C1, C2), t3, C1, C2);
     let b = mix(mix(a ^ 0x33333333, type, C2, C3), floatBits(confidence), C2, C3);
-    b = mix(mix(b, createdUs % 4294967296, C2, C3), Math.floor(createdUs / 4294967296), C2, C3);
+    b = mixTime(b, createdUs);
     this.add(sign, a, b, mix(b, s0 ^ t1, C3, C4), mix(b, t0 ^ s1, C4, C1));
   }
 

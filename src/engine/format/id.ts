@@ -24,23 +24,26 @@ export class ParsedId {
   }
 }
 
-/** Value of a hex digit's char code, or -1. */
-function hexValue(code: number): number {
-  if (code >= 48 && code <= 57) return code - 48;
-  if (code >= 97 && code <= 102) return code - 87;
-  if (code >= 65 && code <= 70) return code - 55;
-  return -1;
-}
+/** Value of a hex digit by its char code below 128; 255 for what is none. */
+const HEX_VALUES = Uint8Array.from({ length: 128 }, (_, code) => {
+  const value = '0123456789abcdef'.indexOf(String.fromCharCode(code).toLowerCase());
+  return value < 0 ? 255 : value;
+});
 
 /** Eight hex digits from `at` as a uint32, or -1. */
 function hexWord(id: string, at: number): number {
   let word = 0;
+  // Digits are 0-15 below code 128, so one look at the end tells whether all eight were digits.
+  let values = 0;
+  let codes = 0;
   for (let i = at; i < at + 8; i++) {
-    const value = hexValue(id.charCodeAt(i));
-    if (value < 0) return -1;
-    word = word * 16 + value;
+    const code = id.charCodeAt(i);
+    const value = HEX_VALUES[code & 127]!;
+    codes |= code;
+    values |= value;
+    word = (word << 4) | value;
   }
-  return word;
+  return codes > 127 || values > 15 ? -1 : word >>> 0;
 }
 
 /** What is wrong with an id, in words with got and expected; null when it is fine. */

@@ -111,8 +111,10 @@ export class CommandBuffer {
     u32[w + 7] = id.k3;
     f32[w + 8] = strength;
     f32[w + 9] = confidence;
-    u32[w + 10] = timeUs % TWO_32;
-    u32[w + 11] = timeUs / TWO_32;
+    // No `%`: a remainder of doubles is a call into C, and this is exact.
+    const timeHigh = Math.floor(timeUs / TWO_32);
+    u32[w + 10] = timeUs - timeHigh * TWO_32;
+    u32[w + 11] = timeHigh;
     u32[w + 12] = dimension;
     u32[w + 13] = vectorCrc;
     this.finish(tail + contentLength);
@@ -159,8 +161,9 @@ export class CommandBuffer {
 
   private setTimeAndSource(w: number, timeUs: number, id: ParsedId): void {
     const u32 = this.u32;
-    u32[w + 2] = timeUs % TWO_32;
-    u32[w + 3] = timeUs / TWO_32;
+    const timeHigh = Math.floor(timeUs / TWO_32);
+    u32[w + 2] = timeUs - timeHigh * TWO_32;
+    u32[w + 3] = timeHigh;
     u32[w + 4] = id.k0;
     u32[w + 5] = id.k1;
     u32[w + 6] = id.k2;
