@@ -307,11 +307,14 @@ function interrupted(cause: unknown): SutraError {
   return new SutraError('CANCELLED', 'interrupted', { cause });
 }
 
-/** The error with where it happened and what is in the store; its own hint, where the input is not what is wrong. */
+/** The error with where it happened and what is in the store, and the next step. */
 function amended(error: SutraError, code: ErrorCode, message: string): SutraError {
+  const again = 'import it again from the start; learning a line twice does no harm.';
   const hint =
     ERRORS[code].status === 'INVALID_ARGUMENT'
-      ? 'Correct the input and import it again from the start; learning a line twice does no harm.'
-      : error.hint;
+      ? `Correct the input and ${again}`
+      : code === 'CANCELLED'
+        ? `To go on, ${again}`
+        : error.hint;
   return new SutraError(code, message, { violations: error.violations, hint, cause: error });
 }
