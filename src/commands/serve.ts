@@ -93,10 +93,13 @@ export default class Serve extends Command {
     };
     const vectorDim = flags['vector-dim'];
 
-    const [{ ConcurrentStorage }, { startServer }] = await Promise.all([
+    const [{ ConcurrentStorage }, { startServer }, { checkAddress }] = await Promise.all([
       import('../storage/embedded.js'),
       import('../server/server.js'),
+      import('../server/listener.js'),
     ]);
+    const port = flags.port ?? DEFAULT_PORT;
+    await checkAddress(host, port);
     const opening = setTimeout(() => {
       logger.info(`opening ${path}`);
     }, SLOW_OPEN_MS);
@@ -107,7 +110,6 @@ export default class Serve extends Command {
     }).finally(() => {
       clearTimeout(opening);
     });
-    const port = flags.port ?? DEFAULT_PORT;
     const server = await startServer(storage, { host, port, logger }).catch(
       async (error: unknown) => {
         await storage.close();

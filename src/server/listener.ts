@@ -77,6 +77,21 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   };
 }
 
+/**
+ * Throws what `listen` would throw now, and listens to nothing: so that a server that cannot be reached does not make a store
+ * first. Somebody may still take the port in between; then `listen` says so.
+ */
+export async function checkAddress(host: string, port: number): Promise<void> {
+  const listener = await listen({
+    host,
+    port,
+    maxConnections: 1,
+    onConnection: (socket) => socket.destroy(),
+    onRefused: () => undefined,
+  });
+  listener.close();
+}
+
 async function resolve(host: string): Promise<string[]> {
   if (isIP(host) !== 0) return [host];
   if (!/^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$/.test(host)) {
