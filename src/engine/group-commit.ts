@@ -8,7 +8,7 @@
  * frame. A final disk failure rejects everything pending and everything after it.
  */
 
-import { SutraError } from '../errors.js';
+import { SutraError, toSutraError } from '../errors.js';
 import type { Environment } from './environment.js';
 import { crc32Range } from './format/crc32.js';
 import { FRAME_HEADER_BYTES, MAX_PAYLOAD_BYTES } from './format/frame.js';
@@ -216,6 +216,8 @@ export class GroupCommit {
       parseId(source, this.id);
       parseId(target, this.other);
       const { pending } = this;
+      // With nothing queued the applied state is all there is; what a refused batch touched stays touched.
+      if (this.queuedCount === 0) break;
       if (
         this.lastForgetFrame <= pending.appliedFrame &&
         !pending.mayTouchPair(this.id, this.other)
@@ -500,6 +502,8 @@ export class GroupCommit {
       try {
         this.applyGroup(group, payloadAt, ordinal, offset, syncedThrough);
       } catch (error) {
+        // The log is closed next, and must not be while a write of it is under way.
+        await nextAppending?.catch(() => undefined);
         this.failed(group, error);
         if (next !== null) this.failed(next, error);
         return;
@@ -548,16 +552,13 @@ export class GroupCommit {
 
   private async runRolls(): Promise<void> {
     for (let roll = this.rolls.shift(); roll !== undefined; roll = this.rolls.shift()) await roll();
+    // A roll or a sync that failed for good has no group whose failure would say so.
+    if (this.log.broken !== null) this.onFailure(this.log.broken);
   }
 
   /** A group could not be made durable: it and everything queued behind it are refused, and their sequences given back. */
   private failed(group: Group, cause: unknown): void {
-    const error =
-      cause instanceof SutraError
-        ? cause
-        : new SutraError('INTERNAL', cause instanceof Error ? cause.message : String(cause), {
-            cause,
-          });
+    const error = toSutraError(cause);
     // A state that could not be applied can serve nothing more either.
     if (error.code !== 'DISK_FULL') this.log.broken ??= error;
     const groups = [group, ...this.queue.splice(0)];
@@ -590,20 +591,27 @@ export class GroupCommit {
     this.lock.publishDurable(this.state.sequence, log.ordinal, log.offset, log.syncedThrough);
   }
 
+  /** Between groups, because a probe writes where a roll and a close do: behind the last frame. */
   private scheduleProbe(): void {
     this.environment.schedule(PROBE_MS, () => {
       if (this.closing || this.log.broken !== null) return;
-      void this.log.probe().then((ok) => {
-        if (this.log.broken !== null) {
-          this.onFailure(this.log.broken);
-        } else if (ok) {
+      this.betweenGroups(async () => {
+        if (this.closing) return;
+        if (await this.log.probe()) {
           this.full = false;
           this.environment.logger.info('there is space again; writes are taken');
-        } else {
+        } else if (this.log.broken === null) {
           this.scheduleProbe();
         }
+      }).catch((error: unknown) => {
+        this.fatal(error);
       });
     });
+  }
+
+  private fatal(error: unknown): void {
+    this.log.broken ??= toSutraError(error);
+    this.onFailure(this.log.broken);
   }
 
   /** Interval mode: syncs what was written, every reconcileMs, between groups. */
@@ -622,8 +630,8 @@ export class GroupCommit {
         () => {
           this.scheduleReconcile();
         },
-        () => {
-          if (this.log.broken !== null) this.onFailure(this.log.broken);
+        (error: unknown) => {
+          this.fatal(error);
         },
       );
     });

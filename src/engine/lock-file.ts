@@ -204,12 +204,17 @@ export class LockFile {
     writeFully(this.#file, encodeAddress(text), ADDRESS_OFFSET);
   }
 
-  /** Clears the address and gives the lock back. The durable record stays for the next holder. */
+  /**
+   * Gives the lock back, and clears the address before it. The durable record stays for the next holder. Never throws: an
+   * address that cannot be cleared is only read while somebody holds the lock, and the next holder writes its own.
+   */
   release(): void {
     if (this.#released) return;
     this.#released = true;
     try {
       this.announce(null);
+    } catch {
+      // Whatever is wrong with the disk, its log has said so or will.
     } finally {
       this.#file.close();
     }

@@ -11,7 +11,7 @@
  * Every operation that changes something is counted and can be made to fail; `capacityBytes` makes the disk full. Nothing is
  * random here: a crash asks a `Choose` for every decision, which is a seeded generator or an enumeration of all states.
  * The async forms do their work a microtask after they are called, or, with
- * `holdAsync` set, when that has resolved.
+ * `holdAsync` set, when what it gives has resolved.
  */
 
 import type { Disk, DiskFile, FileIdentity, OpenMode } from '#sutra/engine/disk';
@@ -270,7 +270,7 @@ class SimFile implements DiskFile {
   ): Promise<number> {
     this.running++;
     try {
-      await this.disk.held();
+      await this.disk.held('write', this.path);
       return this.write(source, offset, length, position);
     } finally {
       this.running--;
@@ -290,7 +290,7 @@ class SimFile implements DiskFile {
   async datasyncAsync(): Promise<void> {
     this.running++;
     try {
-      await this.disk.held();
+      await this.disk.held('sync', this.path);
       this.datasync();
     } finally {
       this.running--;
@@ -346,8 +346,8 @@ export class SimDisk implements Disk {
   /** Told of every read; throw to fail it. */
   onRead: (index: number, path: string) => void = () => undefined;
   capacityBytes = Infinity;
-  /** While set, async operations wait for it before they do anything. */
-  holdAsync: Promise<void> | null = null;
+  /** Asked by each async operation when it is called: what it is to wait for before it does anything. */
+  holdAsync: (kind: OperationKind, path: string) => Promise<void> | null = () => null;
   /** Operations that changed something, or failed to. */
   operations = 0;
   reads = 0;
@@ -465,10 +465,8 @@ export class SimDisk implements Disk {
 
   // --- for SimFile ---
 
-  async held(): Promise<void> {
-    // What was started before a hold waits as well as what is started in it.
-    await Promise.resolve();
-    while (this.holdAsync !== null) await this.holdAsync;
+  async held(kind: OperationKind, path: string): Promise<void> {
+    await this.holdAsync(kind, path);
   }
 
   countRead(path: string): void {
@@ -557,7 +555,7 @@ export class SimDisk implements Disk {
   }
 
   async unlinkAsync(path: string): Promise<void> {
-    await this.held();
+    await this.held('unlink', path);
     this.unlink(path);
   }
 
@@ -572,7 +570,7 @@ export class SimDisk implements Disk {
   }
 
   async syncDirectoryAsync(path: string): Promise<void> {
-    await this.held();
+    await this.held('syncDirectory', path);
     this.syncDirectory(path);
   }
 

@@ -142,7 +142,7 @@ export class WriteLog {
     const sealed = this.ordinal;
     const next = sealed + 1;
     const path = this.files.path(next);
-    let file: DiskFile | null = null;
+    let file: DiskFile;
     try {
       file = createSegment(this.disk, path, {
         ordinal: next,
@@ -152,16 +152,17 @@ export class WriteLog {
         chain: this.chain,
         createdUs: this.nowUs(),
       });
+    } catch (error) {
+      if (!isDiskFull(error)) throw this.fail('create', error);
+      await this.discard(path);
+      throw new SutraError('DISK_FULL', `cannot begin ${path}: no space left`, { cause: error });
+    }
+    try {
       await file.datasyncAsync();
       await this.disk.syncDirectoryAsync(this.directory);
     } catch (error) {
-      file?.close();
-      if (isDiskFull(error)) {
-        // The old segment is as it was; only the half-made successor has to go.
-        if (this.disk.stat(path) !== null) this.disk.unlink(path);
-        throw new SutraError('DISK_FULL', `cannot begin ${path}: no space left`, { cause: error });
-      }
-      throw this.fail('create', error);
+      file.close();
+      throw this.fail('sync', error);
     }
     const old = this.file;
     const oldOffset = this.offset;
@@ -175,11 +176,29 @@ export class WriteLog {
     } catch (error) {
       // No room for the seal: the successor's header already vouches for the segment. Anything else is final.
       if (!isDiskFull(error)) throw this.fail('seal', error);
-      old.truncate(oldOffset);
+      try {
+        old.truncate(oldOffset);
+      } catch (truncateError) {
+        throw this.fail('truncate', truncateError);
+      }
     } finally {
       old.close();
     }
     return sealed;
+  }
+
+  /**
+   * The old segment is as it was; only the half-made successor has to go, and for good: should a power cut bring it back, it
+   * would contradict what is appended to the old one from here on.
+   */
+  private async discard(path: string): Promise<void> {
+    try {
+      if (this.disk.stat(path) === null) return;
+      this.disk.unlink(path);
+      await this.disk.syncDirectoryAsync(this.directory);
+    } catch (error) {
+      throw this.fail('unlink', error);
+    }
   }
 
   /** Syncs, appends the `closed` marker, syncs it and closes the file. Best effort on a full disk: the marker is a courtesy. */
@@ -205,17 +224,25 @@ export class WriteLog {
   async probe(): Promise<boolean> {
     if (this.broken !== null) return false;
     const zeros = new Uint8Array(65536);
+    let isWritten = false;
     try {
-      const took = await this.file.writeAsync(zeros, 0, zeros.length, this.offset);
-      if (took !== zeros.length) return false;
-      await this.file.datasyncAsync();
-      return true;
+      isWritten =
+        (await this.file.writeAsync(zeros, 0, zeros.length, this.offset)) === zeros.length;
     } catch (error) {
       if (!isDiskFull(error)) this.fail('probe', error);
-      return false;
-    } finally {
-      this.takeBack(this.offset);
     }
+    try {
+      // A failed sync is final whatever its code: under interval it may have been the one for frames.
+      if (isWritten) await this.file.datasyncAsync();
+    } catch (error) {
+      this.fail('probe', error);
+    }
+    this.takeBack(this.offset);
+    return isWritten && this.isWorking;
+  }
+
+  private get isWorking(): boolean {
+    return this.broken === null;
   }
 
   private encode(
