@@ -14,7 +14,7 @@ export interface Address {
 /** `source` names where the text came from (`--server`, `SUTRA_STORAGE_SERVER`) in the error. */
 export function parseAddress(text: string, source: string): Address {
   const match =
-    /^(?:\[(?<v6>[0-9A-Fa-f:.%]+)\]|(?<host>[^\s:/[\]@?#]+))(?::(?<port>\d{1,5}))?$/u.exec(
+    /^(?:\[(?<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?<host>[^\s:/[\]@?#]+))(?::(?<port>\d{1,5}))?$/u.exec(
       text.trim(),
     );
   const host = match?.groups?.['v6'] ?? match?.groups?.['host'];
