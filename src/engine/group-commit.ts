@@ -33,20 +33,25 @@ const MAX_QUEUED_BYTES = 256 * 1024 * 1024;
 /** How often a full disk is tried again. */
 const PROBE_MS = 1000;
 
-/** A concept to learn; fields are checked and defaulted by the caller. */
+/** A concept to learn; its fields are checked by the caller. What is absent is defaulted as it is encoded. */
 export interface LearnCommand {
   readonly id: string;
   readonly content: string;
-  readonly strength: number;
-  readonly confidence: number;
-  readonly embedding: ArrayLike<number> | null;
+  /** Default 1. */
+  readonly strength?: number;
+  /** Default 1. */
+  readonly confidence?: number;
+  /** Absent, null or empty: none. */
+  readonly embedding?: ArrayLike<number> | null;
 }
 
 export interface AssociateCommand {
   readonly source: string;
   readonly target: string;
-  readonly type: number;
-  readonly confidence: number;
+  /** Default 0. */
+  readonly type?: number;
+  /** Default 1. */
+  readonly confidence?: number;
 }
 
 export interface CommitReceipt {
@@ -349,7 +354,9 @@ export class GroupCommit {
     index = -1,
   ): void {
     const { id, pending } = this;
-    const { embedding } = command;
+    // An empty embedding is how the wire says none.
+    const given = command.embedding ?? null;
+    const embedding = given === null || given.length === 0 ? null : given;
     parseId(command.id, id);
     const nameCrc = nameCrcOf(id);
     const found = this.look(id, nameCrc);
@@ -386,8 +393,8 @@ export class GroupCommit {
       id,
       nameCrc,
       command.content,
-      command.strength,
-      command.confidence,
+      command.strength ?? 1,
+      command.confidence ?? 1,
       embedding,
       timeUs,
     );
@@ -414,7 +421,7 @@ export class GroupCommit {
       throw new SutraError('TOO_LARGE', `the store holds its limit of ${MAX_EDGES} associations`);
     }
     pending.touchPair(id, other, group.frame);
-    group.buffer.associate(id, other, command.type, command.confidence, timeUs);
+    group.buffer.associate(id, other, command.type ?? 0, command.confidence ?? 1, timeUs);
   }
 
   private enqueue(group: Group, count: number): Promise<CommitReceipt> {

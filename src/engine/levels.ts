@@ -34,6 +34,8 @@ export class Levels {
   /** Results of `findEdge`, in fields so that nothing is allocated: level, and the row or the snapshot position. */
   edgeLevel = LEVEL_NONE;
   edgeAt = 0;
+  /** Of the concept whose id is being made. */
+  private readonly key = new Uint32Array(4);
   /** Results of `locate`: the generation's row, when the level is a generation. */
   row = 0;
 
@@ -134,12 +136,9 @@ export class Levels {
       const base = this.base!;
       const name = base.name(slot);
       if (name !== null) return utf8(name);
-      return keyToId(
-        base.keyWord(slot, 0),
-        base.keyWord(slot, 1),
-        base.keyWord(slot, 2),
-        base.keyWord(slot, 3),
-      );
+      const key = this.key;
+      base.readKey(slot, key, 0);
+      return keyToId(key[0]!, key[1]!, key[2]!, key[3]!);
     }
     const generation = this.generation(level);
     const row = this.row;

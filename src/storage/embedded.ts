@@ -11,7 +11,6 @@ import {
   type TraversalBudget,
 } from '../engine/graph/budget.js';
 import { BOTH, IN, OUT, type TypeMask } from '../engine/graph/graph-view.js';
-import type { AssociateCommand, LearnCommand } from '../engine/group-commit.js';
 import type { Logger } from '../engine/logger.js';
 import { ConceptRecord } from '../engine/snapshot/snapshot-source.js';
 import { Store } from '../engine/store.js';
@@ -118,7 +117,7 @@ export class ConcurrentStorage implements Storage {
   async learnConcept(concept: ConceptInput, options?: CallOptions): Promise<WriteReceipt> {
     checkConcept(concept, options);
     this.begin(options);
-    const { firstSequence } = await this.store.commits.learn(learnCommand(concept));
+    const { firstSequence } = await this.store.commits.learn(concept);
     return { sequence: firstSequence };
   }
 
@@ -128,17 +127,14 @@ export class ConcurrentStorage implements Storage {
   ): Promise<WriteReceipt> {
     checkAssociation(association, options);
     this.begin(options);
-    const { firstSequence } = await this.store.commits.associate(associateCommand(association));
+    const { firstSequence } = await this.store.commits.associate(association);
     return { sequence: firstSequence };
   }
 
   async learnBatch(batch: BatchInput, options?: CallOptions): Promise<BatchReceipt> {
     checkBatch(batch, options);
     this.begin(options);
-    return this.store.commits.batch(
-      (batch.concepts ?? []).map(learnCommand),
-      (batch.associations ?? []).map(associateCommand),
-    );
+    return this.store.commits.batch(batch.concepts ?? [], batch.associations ?? []);
   }
 
   async forgetConcept(id: string, options?: CallOptions): Promise<ForgetReceipt> {
@@ -402,27 +398,6 @@ const UNKNOWN_CONCEPT = {
   updatedUs: 0,
   dimension: 0,
 };
-
-function learnCommand(concept: ConceptInput): LearnCommand {
-  return {
-    id: concept.id,
-    content: concept.content,
-    strength: concept.strength ?? 1,
-    confidence: concept.confidence ?? 1,
-    // An empty embedding is how the wire says none.
-    embedding:
-      concept.embedding === undefined || concept.embedding.length === 0 ? null : concept.embedding,
-  };
-}
-
-function associateCommand(association: AssociationInput): AssociateCommand {
-  return {
-    source: association.source,
-    target: association.target,
-    type: association.type ?? 0,
-    confidence: association.confidence ?? 1,
-  };
-}
 
 function directionBits(direction: Direction | undefined): number {
   return direction === 'out' ? OUT : direction === 'in' ? IN : BOTH;

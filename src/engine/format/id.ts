@@ -86,23 +86,69 @@ export function parseId(id: string, out: ParsedId): void {
   out.k3 = digest.readUInt32BE(12);
 }
 
-const HEX_BYTES: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
-  byte.toString(16).padStart(2, '0'),
-);
+/** Char codes of the hex digits. */
+const DIGITS = Uint8Array.from('0123456789abcdef', (digit) => digit.charCodeAt(0));
 
-function hexOfWord(word: number): string {
-  return (
-    (HEX_BYTES[word >>> 24] ?? '') +
-    (HEX_BYTES[(word >>> 16) & 255] ?? '') +
-    (HEX_BYTES[(word >>> 8) & 255] ?? '') +
-    (HEX_BYTES[word & 255] ?? '')
-  );
-}
-
-/** A key without a name as its id: 16 hex digits when the second half is zero, else 32, lower case. */
+/**
+ * A key without a name as its id: 16 hex digits when the second half is zero, else 32, lower case. One call with a code for
+ * each digit makes a flat string in 70 ns; concatenating digits makes a rope of sixteen in 160 (Node 20).
+ */
 export function keyToId(k0: number, k1: number, k2: number, k3: number): string {
-  const first = hexOfWord(k0) + hexOfWord(k1);
-  return k2 === 0 && k3 === 0 ? first : first + hexOfWord(k2) + hexOfWord(k3);
+  const D = DIGITS;
+  if (k2 === 0 && k3 === 0) {
+    return String.fromCharCode(
+      D[(k0 >>> 28) & 15]!,
+      D[(k0 >>> 24) & 15]!,
+      D[(k0 >>> 20) & 15]!,
+      D[(k0 >>> 16) & 15]!,
+      D[(k0 >>> 12) & 15]!,
+      D[(k0 >>> 8) & 15]!,
+      D[(k0 >>> 4) & 15]!,
+      D[(k0 >>> 0) & 15]!,
+      D[(k1 >>> 28) & 15]!,
+      D[(k1 >>> 24) & 15]!,
+      D[(k1 >>> 20) & 15]!,
+      D[(k1 >>> 16) & 15]!,
+      D[(k1 >>> 12) & 15]!,
+      D[(k1 >>> 8) & 15]!,
+      D[(k1 >>> 4) & 15]!,
+      D[(k1 >>> 0) & 15]!,
+    );
+  }
+  return String.fromCharCode(
+    D[(k0 >>> 28) & 15]!,
+    D[(k0 >>> 24) & 15]!,
+    D[(k0 >>> 20) & 15]!,
+    D[(k0 >>> 16) & 15]!,
+    D[(k0 >>> 12) & 15]!,
+    D[(k0 >>> 8) & 15]!,
+    D[(k0 >>> 4) & 15]!,
+    D[(k0 >>> 0) & 15]!,
+    D[(k1 >>> 28) & 15]!,
+    D[(k1 >>> 24) & 15]!,
+    D[(k1 >>> 20) & 15]!,
+    D[(k1 >>> 16) & 15]!,
+    D[(k1 >>> 12) & 15]!,
+    D[(k1 >>> 8) & 15]!,
+    D[(k1 >>> 4) & 15]!,
+    D[(k1 >>> 0) & 15]!,
+    D[(k2 >>> 28) & 15]!,
+    D[(k2 >>> 24) & 15]!,
+    D[(k2 >>> 20) & 15]!,
+    D[(k2 >>> 16) & 15]!,
+    D[(k2 >>> 12) & 15]!,
+    D[(k2 >>> 8) & 15]!,
+    D[(k2 >>> 4) & 15]!,
+    D[(k2 >>> 0) & 15]!,
+    D[(k3 >>> 28) & 15]!,
+    D[(k3 >>> 24) & 15]!,
+    D[(k3 >>> 20) & 15]!,
+    D[(k3 >>> 16) & 15]!,
+    D[(k3 >>> 12) & 15]!,
+    D[(k3 >>> 8) & 15]!,
+    D[(k3 >>> 4) & 15]!,
+    D[(k3 >>> 0) & 15]!,
+  );
 }
 
 /** Spreads a key over 32 bits; clients choose hex keys, so low words alone may all be equal. murmur3's finalizer. */
