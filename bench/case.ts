@@ -3,41 +3,35 @@
  * line of JSON. So no case warms or burdens another, and each can be run by hand under --cpu-prof.
  */
 
-import { cliStart } from './cases/cli.js';
-import { checkpointLatency } from './cases/checkpoint.js';
-import { firstRead, memoryAfterTraversal } from './cases/open.js';
-import { peerLmdb, peerSqlite } from './cases/peers.js';
-import { reads } from './cases/reads.js';
-import { grpcClient, grpcNoop, grpcServer } from './cases/grpc.js';
-import { load, makeLog, replay, writes } from './cases/writes.js';
-
-export const CASES = {
-  cliStart,
-  checkpointLatency,
-  firstRead,
-  memoryAfterTraversal,
-  peerLmdb,
-  peerSqlite,
-  reads,
-  grpcClient,
-  grpcNoop,
-  grpcServer,
-  load,
-  makeLog,
-  replay,
-  writes,
+/** Loaded one at a time, so that a case pays only for what it imports. */
+const CASES = {
+  cliStart: async () => (await import('./cases/cli.js')).cliStart,
+  checkpointLatency: async () => (await import('./cases/checkpoint.js')).checkpointLatency,
+  firstRead: async () => (await import('./cases/open.js')).firstRead,
+  memoryAfterTraversal: async () => (await import('./cases/open.js')).memoryAfterTraversal,
+  peerLmdb: async () => (await import('./cases/peers.js')).peerLmdb,
+  peerSqlite: async () => (await import('./cases/peers.js')).peerSqlite,
+  reads: async () => (await import('./cases/reads.js')).reads,
+  grpcClient: async () => (await import('./cases/grpc.js')).grpcClient,
+  grpcNoop: async () => (await import('./cases/grpc.js')).grpcNoop,
+  grpcServer: async () => (await import('./cases/grpc.js')).grpcServer,
+  load: async () => (await import('./cases/writes.js')).load,
+  makeLog: async () => (await import('./cases/writes.js')).makeLog,
+  replay: async () => (await import('./cases/writes.js')).replay,
+  writes: async () => (await import('./cases/writes.js')).writes,
 } as const;
 
 export type CaseName = keyof typeof CASES;
-export type CaseFigures<N extends CaseName> = Awaited<ReturnType<(typeof CASES)[N]>>;
-export type CaseParameters<N extends CaseName> = Parameters<(typeof CASES)[N]>[0];
+type Case<N extends CaseName> = Awaited<ReturnType<(typeof CASES)[N]>>;
+export type CaseFigures<N extends CaseName> = Awaited<ReturnType<Case<N>>>;
+export type CaseParameters<N extends CaseName> = Parameters<Case<N>>[0];
 
 async function main(): Promise<void> {
   const [name = '', parameters = '{}'] = process.argv.slice(2);
   if (!Object.hasOwn(CASES, name)) {
     throw new Error(`no case ${name}; there are ${Object.keys(CASES).join(', ')}`);
   }
-  const run = CASES[name as CaseName] as (given: unknown) => Promise<unknown>;
+  const run = (await CASES[name as CaseName]()) as (given: unknown) => Promise<unknown>;
   const figures = await run(JSON.parse(parameters));
   process.stdout.write(`${JSON.stringify(figures)}\n`);
 }
