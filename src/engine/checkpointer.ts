@@ -54,6 +54,7 @@ export class Checkpointer {
   /** Digests differed: no further checkpoint until somebody has looked (design.md, decision 4). */
   private blocked = false;
   private closing = false;
+  private cancelled = false;
   private cancelRetry: () => void = () => undefined;
 
   constructor(
@@ -116,6 +117,7 @@ export class Checkpointer {
   /** Lets a running checkpoint finish, or with `cancel` stops it: the log has everything. */
   async close(cancel: boolean): Promise<void> {
     this.closing = true;
+    this.cancelled = cancel;
     this.cancelRetry();
     if (cancel) await this.job?.cancel();
     await this.running?.catch(() => undefined);
@@ -126,11 +128,15 @@ export class Checkpointer {
     }
   }
 
-  private start(): Promise<void> {
+  /** None is begun in a store that closes: it would go on beside the next writer, and take the log from under it. */
+  private async start(): Promise<void> {
+    if (this.running === null && this.closing) {
+      throw new SutraError('CLOSED', 'the store is closed or closing');
+    }
     this.running ??= this.run().finally(() => {
       this.running = null;
     });
-    return this.running;
+    await this.running;
   }
 
   private async run(): Promise<void> {
@@ -169,6 +175,7 @@ export class Checkpointer {
         this.bytes = 0;
       });
     }
+    if (this.cancelled) throw new SutraError('CANCELLED', 'the store is closing');
     const sealed = this.sealed;
     if (sealed === null) throw new SutraError('INTERNAL', 'nothing was sealed');
     const job = environment.startCheckpoint({
@@ -199,7 +206,12 @@ export class Checkpointer {
       `checkpoint: ${base.conceptCount} concepts, ${base.edgeCount} associations at sequence ` +
         `${base.sequence}, ${base.fileBytes} bytes in ${Math.round(environment.nowMs() - startMs)} ms`,
     );
-    await this.removeObsolete(result.previousSequence);
+    try {
+      await this.removeObsolete(result.previousSequence);
+    } catch (error) {
+      // The checkpoint stands all the same, and the next one tries to remove them again.
+      logger.warn(`log segments that are no longer needed stay: ${toSutraError(error).message}`);
+    }
   }
 
   /** Removes segments that neither storage.dat nor storage.dat.prev needs: those whose successor starts in time for both. */
