@@ -133,7 +133,13 @@ function replay(
     const ordinal = ordinals[i]!;
     const header = readHeader(files, ordinal);
     if (typeof header === 'string') {
-      if (ordinal === last && header !== 'version' && header !== 'features') {
+      // The header is synced before a first frame is written, so with bytes behind it, it cannot be torn.
+      if (
+        ordinal === last &&
+        header !== 'version' &&
+        header !== 'features' &&
+        files.get(ordinal).identity().size <= SEGMENT_HEADER_BYTES
+      ) {
         torn = { ordinal, offset: 0, reason: `segment header: ${header}` };
         continue;
       }
@@ -182,6 +188,11 @@ function replay(
           const before = state.sequence;
           state.apply(bytes, at, frame.payloadBytes, frame.firstSequence, ordinal, offset);
           replayed += state.sequence - before;
+          const through = frame.firstSequence + frame.count - 1;
+          if (state.sequence !== through) {
+            const what = `the frame’s commands end with sequence ${state.sequence}, expected ${through}`;
+            throw damaged(files.path(ordinal), offset, what);
+          }
         }
         return true;
       },
@@ -209,6 +220,20 @@ function replay(
       throw damaged(path, offset, `${reason}, with ${segmentName(torn.ordinal)} behind it`);
     }
     torn = { ordinal: endOrdinal, offset, reason };
+  }
+  // A seal is written when the successor and its name are synced.
+  if (end?.sealed === true && options.throughOrdinal === undefined) {
+    const successor = segmentName(endOrdinal + 1);
+    if (torn !== null) {
+      throw damaged(
+        files.path(torn.ordinal),
+        0,
+        `${torn.reason}, though the seal before it vouches`,
+      );
+    }
+    if (!names.includes(successor)) {
+      throw damaged(files.path(endOrdinal), end.offset, `sealed, but ${successor} is missing`);
+    }
   }
   if (durable !== null && durable.syncedSequence >= nextSequence) {
     throw damaged(

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 
+import { SutraError } from '#sutra/errors';
 import { Store } from '#sutra/engine/store';
 
 import { DIRECTORY, STORE_OPTIONS } from '../support/scenario.js';
@@ -59,5 +60,105 @@ describe('a torn tail', () => {
     checkState(last.store.state);
     await last.store.close();
     await store.close();
+  });
+});
+
+/** The code that opening the disk ends with, for a writer and for a reader. */
+function codesOf(disk: SimDisk): string[] {
+  return [false, true].map((readOnly) => {
+    try {
+      open(disk.killed(), readOnly);
+    } catch (error) {
+      return error instanceof SutraError ? error.code : String(error);
+    }
+    return 'opened';
+  });
+}
+
+describe('damage', () => {
+  /** Two segments, the first one sealed, and no lock file to say how far they were synced. */
+  async function twoSegments(): Promise<SimDisk> {
+    const disk = new SimDisk();
+    const { store } = open(disk);
+    await learn(store, 'a');
+    await store.flush();
+    await learn(store, 'b');
+    const copy = withoutLock(disk);
+    await store.close();
+    // As if storage.dat had never been: the log is whole.
+    copy.unlink(`${DIRECTORY}/storage.dat`);
+    return copy;
+  }
+
+  test('is a bad header of the last segment when frames stand behind it', async () => {
+    const disk = await twoSegments();
+    expect(codesOf(disk)).toEqual(['opened', 'opened']);
+    const bytes = disk.bytesOf(segment(2));
+    bytes[20] = (bytes[20] ?? 0) ^ 1;
+    disk.put(segment(2), bytes);
+    expect(codesOf(disk)).toEqual(['DAMAGED', 'DAMAGED']);
+    // Cut down to the header it is still the successor that the seal vouches for.
+    disk.put(segment(2), bytes.subarray(0, 64));
+    expect(codesOf(disk)).toEqual(['DAMAGED', 'DAMAGED']);
+  });
+
+  test('is a sealed segment without the one behind it', async () => {
+    const disk = await twoSegments();
+    disk.unlink(segment(2));
+    expect(codesOf(disk)).toEqual(['DAMAGED', 'DAMAGED']);
+  });
+});
+
+describe('a copied storage.dat', () => {
+  test('is a whole store by itself, and goes on', async () => {
+    const disk = new SimDisk();
+    const { store } = open(disk);
+    await learn(store, 'a', 'content');
+    await learn(store, 'b');
+    await store.commits.forgetConcept('b');
+    await store.flush();
+    const bytes = disk.bytesOf(`${DIRECTORY}/storage.dat`);
+    await store.close();
+    const copy = new SimDisk();
+    copy.makeDirectory(DIRECTORY);
+    copy.put(`${DIRECTORY}/storage.dat`, bytes);
+    expect(open(copy.killed(), true).store.state.sequence).toBe(3);
+    const restored = open(copy).store;
+    checkState(restored.state);
+    expect(await learn(restored, 'c')).toBe(4);
+    // The free slot of b, as the original would have given it.
+    expect(restored.findSlot('c')).toBe(1);
+    await restored.close();
+    const again = open(copy).store;
+    expect(again.state.sequence).toBe(4);
+    await again.close();
+  });
+});
+
+describe('storage.dat.prev', () => {
+  test('takes the place of a damaged storage.dat, with the log behind it, loudly', async () => {
+    const disk = new SimDisk();
+    const { store } = open(disk);
+    for (const id of ['a', 'b', 'c']) {
+      await learn(store, id);
+      await store.flush();
+    }
+    await learn(store, 'd');
+    await store.close();
+    const bytes = disk.bytesOf(`${DIRECTORY}/storage.dat`);
+    bytes[100] = (bytes[100] ?? 0) ^ 1;
+    disk.put(`${DIRECTORY}/storage.dat`, bytes);
+    const { store: fallen, logged } = open(disk);
+    expect(logged.filter((line) => line.startsWith('error: '))).toHaveLength(1);
+    expect(fallen.state.sequence).toBe(4);
+    checkState(fallen.state);
+    // The good one is kept, not the damaged one.
+    await fallen.flush();
+    await fallen.close();
+    disk.put(`${DIRECTORY}/storage.dat`, bytes);
+    const { store: twice } = open(disk);
+    expect(twice.state.sequence).toBe(4);
+    checkState(twice.state);
+    await twice.close();
   });
 });
