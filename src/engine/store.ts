@@ -6,7 +6,7 @@
  * what the writer had made durable.
  */
 
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { SutraError } from '../errors.js';
 import { Checkpointer } from './checkpointer.js';
@@ -19,7 +19,7 @@ import type { FoundPath, PathQuery } from './graph/path-steps.js';
 import { findStrongestPath } from './graph/strongest-path.js';
 import { GroupCommit } from './group-commit.js';
 import { LockFile } from './lock-file.js';
-import { segmentOrdinals, type SegmentFiles } from './log/segment-files.js';
+import { segmentName, segmentOrdinals, type SegmentFiles } from './log/segment-files.js';
 import { errorCode, WriteLog } from './log/write-log.js';
 import {
   PREVIOUS_NAME,
@@ -101,7 +101,13 @@ export class Store {
 
     function openReader(path: string, env: Environment): Store {
       const recovered = recoverBesideWriter(path, env);
-      checkDimension(recovered.state, options.vectorDim);
+      try {
+        checkDimension(recovered.state, options.vectorDim);
+      } catch (error) {
+        recovered.files.closeAll();
+        recovered.state.levels.base?.release();
+        throw error;
+      }
       return new Store(
         path,
         env,
@@ -115,21 +121,20 @@ export class Store {
 
     function openWriter(path: string, env: Environment, o: StoreOptions): Store {
       const { disk, logger } = env;
-      const stat = disk.stat(path);
-      if (stat === null) disk.makeDirectory(path);
-      else requireStoreOrEmpty(path, stat.isDirectory, env);
+      makeStoreDirectory(path, env);
       const lock = LockFile.acquire(disk, path);
       try {
         removeLeftovers(path, env);
         const recovered = recover(disk, path, { durable: lock.previous, logger });
+        let opened: WriteLog | null = null;
         try {
           const { state, files } = recovered;
           checkDimension(state, o.vectorDim);
           const uuid = recovered.uuid ?? env.randomBytes(16);
           const epoch = recovered.epoch + 1;
           const position = prepareTail(disk, path, recovered, uuid, epoch, env.nowUs(), logger);
-          if (stat === null) disk.syncDirectory(join(path, '..'));
           const log = new WriteLog(disk, path, files, uuid, epoch, position, () => env.nowUs());
+          opened = log;
           return new Store(
             path,
             env,
@@ -167,6 +172,7 @@ export class Store {
             },
           );
         } catch (error) {
+          opened?.abandon();
           recovered.files.closeAll();
           recovered.state.levels.base?.release();
           throw error;
@@ -239,17 +245,24 @@ export class Store {
     const { writing } = this;
     try {
       if (writing !== null) {
-        await writing.checkpointer.close(cancel);
         try {
-          await writing.commits.close();
+          await writing.checkpointer.close(cancel);
         } finally {
-          await writing.log.close();
+          try {
+            await writing.commits.close();
+          } finally {
+            await writing.log.close();
+          }
         }
       }
     } finally {
-      writing?.lock.release();
-      this.files.closeAll();
-      this.state.levels.base?.release();
+      try {
+        this.files.closeAll();
+        this.state.levels.base?.release();
+      } finally {
+        // Last: from here on another process may write.
+        writing?.lock.release();
+      }
     }
   }
 
@@ -372,11 +385,32 @@ function isStoreFile(name: string): boolean {
   );
 }
 
-/** A writer may begin a store in an empty directory, never among somebody else's files. */
-function requireStoreOrEmpty(path: string, isDirectory: boolean, environment: Environment): void {
-  if (!isDirectory) throw new SutraError('NOT_A_STORE', `${path} is not a directory`);
-  const names = environment.disk.list(path);
-  if (names.length > 0 && !names.some(isStoreFile)) {
+/**
+ * Makes the directory, and its name durable, before anything is acknowledged in it. A writer may begin a store in an empty
+ * directory, never among somebody else's files. An empty one may be what a predecessor made just before it was
+ * killed, so its name is made durable too.
+ */
+function makeStoreDirectory(path: string, { disk }: Environment): void {
+  const missing: string[] = [];
+  for (let at = path; disk.stat(at) === null && dirname(at) !== at; at = dirname(at))
+    missing.push(at);
+  if (missing.length > 0) {
+    disk.makeDirectory(path);
+    for (const made of missing) disk.syncDirectory(dirname(made));
+    return;
+  }
+  if (disk.stat(path)?.isDirectory !== true) {
+    throw new SutraError('NOT_A_STORE', `${path} is not a directory`);
+  }
+  const names = disk.list(path);
+  if (names.length === 0 || (names.length === 1 && names[0] === 'lock')) {
+    try {
+      disk.syncDirectory(dirname(path));
+    } catch (error) {
+      // Whoever may not read the parent did not make the directory.
+      if (errorCode(error) !== 'EACCES' && errorCode(error) !== 'EPERM') throw error;
+    }
+  } else if (!names.some(isStoreFile)) {
     throw new SutraError(
       'NOT_A_STORE',
       `${path} holds ${names.length} files (${names.slice(0, 3).join(', ')}...) but no sutra store`,
@@ -411,8 +445,8 @@ function checkDimension(state: State, asked: number): void {
 
 /**
  * Recovery beside a live writer. The sizes of the segments are taken first, then the lock file is read: what it allows is
- * explained there. A checkpoint may replace files meanwhile, which shows as something missing or not fitting; then it
- * starts over, and only when storage.dat stayed the same file is it what it seems.
+ * explained there. Writers may come and go and checkpoints replace files meanwhile, which shows as something missing or not
+ * fitting; then it starts over, and only when all files stayed what they were is it what it seems.
  */
 function recoverBesideWriter(path: string, environment: Environment): Recovered {
   const { disk, logger } = environment;
@@ -422,38 +456,54 @@ function recoverBesideWriter(path: string, environment: Environment): Recovered 
   }
   if (!stat.isDirectory) throw new SutraError('NOT_A_STORE', `${path} is not a directory`);
   for (let attempt = 1; ; attempt++) {
-    const inode = disk.stat(join(path, SNAPSHOT_NAME))?.inode;
-    const names = disk.list(path);
-    if (!names.some(isStoreFile)) {
+    const before = look(disk, path);
+    if (!before.names.some(isStoreFile)) {
       throw new SutraError('NOT_A_STORE', `${path} holds no sutra store`);
     }
-    let vanished = false;
-    const limits = new Map<number, number>();
-    for (const ordinal of segmentOrdinals(names)) {
-      const size = disk.stat(join(path, `wal-${String(ordinal).padStart(10, '0')}.log`))?.size;
-      if (size === undefined) vanished = true;
-      else limits.set(ordinal, size);
-    }
+    const limits = new Map(before.segmentBytes);
     const lock = LockFile.read(disk, path);
     const durable = lock?.durable ?? null;
     if (lock !== null && lock.held && durable !== null) {
-      for (const ordinal of limits.keys()) {
-        if (ordinal > durable.segmentOrdinal) limits.delete(ordinal);
+      // The writer may have gone on since: all before the segment that the record names is whole, whatever its size was.
+      limits.clear();
+      for (const ordinal of segmentOrdinals(disk.list(path))) {
+        if (ordinal < durable.segmentOrdinal) limits.set(ordinal, Number.MAX_SAFE_INTEGER);
       }
       limits.set(durable.segmentOrdinal, durable.segmentBytes);
     }
     try {
-      if (!vanished) return recover(disk, path, { durable, limits, logger });
+      return recover(disk, path, { durable, limits, logger });
     } catch (error) {
       const gone = errorCode(error) === 'ENOENT';
       const damaged = error instanceof SutraError && error.code === 'DAMAGED';
-      const replaced = disk.stat(join(path, SNAPSHOT_NAME))?.inode !== inode;
-      // A writer that published and ended between our two looks leaves a record ahead of the sizes we took.
-      const again = gone || (damaged && (replaced || attempt < 3));
-      if (attempt >= READER_ATTEMPTS || !again) throw error;
-    }
-    if (attempt >= READER_ATTEMPTS) {
-      throw new SutraError('UNAVAILABLE', `${path} changes faster than it can be read; try again`);
+      const moved = damaged && look(disk, path).text !== before.text;
+      if (gone && attempt >= READER_ATTEMPTS) {
+        throw new SutraError(
+          'UNAVAILABLE',
+          `${path} changes faster than it can be read; try again`,
+        );
+      }
+      if (attempt >= READER_ATTEMPTS || !(gone || moved)) throw error;
     }
   }
+}
+
+interface Look {
+  readonly names: readonly string[];
+  /** By ordinal; one that vanished meanwhile is left out. */
+  readonly segmentBytes: ReadonlyMap<number, number>;
+  /** The same as long as nothing was written, removed or replaced. */
+  readonly text: string;
+}
+
+function look(disk: Environment['disk'], path: string): Look {
+  const names = disk.list(path);
+  const segmentBytes = new Map<number, number>();
+  const inode = disk.stat(join(path, SNAPSHOT_NAME))?.inode;
+  for (const ordinal of segmentOrdinals(names)) {
+    const size = disk.stat(join(path, segmentName(ordinal)))?.size;
+    if (size !== undefined) segmentBytes.set(ordinal, size);
+  }
+  const sizes = [...segmentBytes].map((entry) => entry.join(':'));
+  return { names, segmentBytes, text: `${inode ?? 'none'} ${sizes.join(' ')}` };
 }

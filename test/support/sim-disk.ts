@@ -387,6 +387,8 @@ export class SimDisk implements Disk {
     for (const [path, directory] of this.directories) {
       if (path === '/') continue;
       if (!directory.isDurable && choose(2) === 0) continue;
+      // Parents come first: they were made first.
+      if (!after.directories.has(split(path).directory)) continue;
       const copy = new Directory(++after.inodes);
       copy.isDurable = true;
       for (const [name, inode] of directory.crash(choose)) {

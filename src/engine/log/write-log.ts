@@ -220,6 +220,11 @@ export class WriteLog {
     }
   }
 
+  /** Closes the file and writes nothing: for an opening that failed half-way. */
+  abandon(): void {
+    this.file.close();
+  }
+
   /** Whether the disk takes data again after DISK_FULL: writes and syncs 64 KiB behind the end, and takes it back. */
   async probe(): Promise<boolean> {
     if (this.broken !== null) return false;
