@@ -8,6 +8,7 @@
  */
 
 import * as fs from 'node:fs';
+import { dirname, resolve } from 'node:path';
 
 import { SutraError } from '../errors.js';
 import type { Disk, DiskFile, FileIdentity, Mapping, OpenMode } from './disk.js';
@@ -57,7 +58,20 @@ export class NodeDisk implements Disk {
   }
 
   makeDirectory(path: string): void {
-    fs.mkdirSync(path, { recursive: true, mode: DIRECTORY_MODE });
+    // Not mkdirSync's `recursive`: where a parent takes no directories but says ENOENT, as /proc does, it never returns.
+    const missing: string[] = [];
+    for (let at = resolve(path); fs.statSync(at, { throwIfNoEntry: false }) === undefined; ) {
+      missing.push(at);
+      at = dirname(at);
+    }
+    for (const at of missing.reverse()) {
+      try {
+        fs.mkdirSync(at, DIRECTORY_MODE);
+      } catch (error) {
+        // Somebody else may have made it meanwhile.
+        if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+      }
+    }
   }
 
   rename(from: string, to: string): void {

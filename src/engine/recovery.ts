@@ -329,6 +329,9 @@ export function translate(error: unknown, path: string): unknown {
   if (code === 'ENOTDIR') {
     return new SutraError('NOT_A_STORE', `${path}: ${message}`, { cause: error });
   }
+  if (code === 'ENAMETOOLONG' || code === 'ELOOP') {
+    return new SutraError('INVALID_ARGUMENT', `${path}: ${message}`, { cause: error });
+  }
   return error;
 }
 

@@ -96,6 +96,10 @@ export class Store {
         ? openReader(directory, environment)
         : openWriter(directory, environment, options);
     } catch (error) {
+      if (errorCode(error) === 'ENOENT') {
+        const why = error instanceof Error ? error.message : '';
+        throw new SutraError('NO_SUCH_DIRECTORY', `${directory}: ${why}`, { cause: error });
+      }
       throw translate(error, directory);
     }
 

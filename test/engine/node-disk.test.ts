@@ -50,6 +50,13 @@ function pattern(name: string, length: number): string {
 }
 
 describe('files', () => {
+  it('ends with ENOENT where no directory can be made, as below /proc', () => {
+    const path = join('/proc', 'no-directory-here');
+    expect(() => {
+      disk.makeDirectory(path);
+    }).toThrow(/ENOENT/);
+  });
+
   it('makes files 0600 and directories 0700, parents included', () => {
     const nested = join(directory, 'a', 'b');
     disk.makeDirectory(nested);
