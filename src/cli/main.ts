@@ -1,11 +1,9 @@
 /**
- * From argv to an exit code. oclif finds and runs the command; what surrounds it is here, so that every command ends the
+ * From argv to an exit code. oclif parses, runs and explains the command; what surrounds it is here, so that every command ends the
  * same way: one place prints failures, EPIPE on stdout is a quiet exit 0, Ctrl-C is 130. The process then exits by
  * itself rather than waiting for handles that a library forgot.
  */
 
-import { run } from '@oclif/core/run';
-import { settings } from '@oclif/core/settings';
 import { EXIT, SutraError } from '../errors.js';
 import { failureOf, reportFailure } from './failure.js';
 import { parseSwitch } from './flags.js';
@@ -15,19 +13,18 @@ import { installInterrupt } from './interrupt.js';
 export async function main(argv: readonly string[], root: string, commands: readonly string[]) {
   guardStreams();
   installInterrupt();
-  // Commands are always the built ones: never look for TypeScript sources, whatever NODE_ENV says.
-  settings.enableAutoTranspile = false;
   // oclif asks for the user's shell and home, and a user without a passwd entry (a container) has neither.
   process.env['SHELL'] ??= 'sh';
   process.env['HOME'] ??= '/';
 
   let command: string | undefined;
-  let json = argvAsksForJson(argv);
+  let json = asksFor('--json', argv);
   try {
     json ||= parseSwitch(process.env['SUTRA_JSON'] ?? '', 'SUTRA_JSON');
     const args = helpAsFlag(argv);
     command = knownCommand(args[0], commands);
-    await run(args, { root });
+    if (command === undefined || asksFor('--help', args)) await explain(args, root);
+    else await runCommand(command, args.slice(1), root);
     await finish(typeof process.exitCode === 'number' ? process.exitCode : EXIT.OK);
   } catch (error) {
     await finish(reportFailure(failureOf(error, command), json));
@@ -66,9 +63,32 @@ function isNear(typed: string, known: string): boolean {
   );
 }
 
-function argvAsksForJson(argv: readonly string[]): boolean {
+/** Is this flag there, before any `--`? */
+function asksFor(flag: string, argv: readonly string[]): boolean {
   const end = argv.indexOf('--');
-  return argv.slice(0, end < 0 ? argv.length : end).includes('--json');
+  return argv.slice(0, end < 0 ? argv.length : end).includes(flag);
+}
+
+/** Help, of all or of one command: oclif loads its whole configuration for that. */
+async function explain(args: string[], root: string): Promise<void> {
+  const [{ run }, { settings }] = await Promise.all([
+    import('@oclif/core/run'),
+    import('@oclif/core/settings'),
+  ]);
+  // Commands are always the built ones: never look for TypeScript sources, whatever NODE_ENV says.
+  settings.enableAutoTranspile = false;
+  await run(args, { root });
+}
+
+/** What a file in src/commands exports: a SutraCommand. */
+interface CommandModule {
+  readonly default: { start(args: string[], root: string): Promise<void> };
+}
+
+/** Loads the one command by its path, as oclif does; its name is known to be one of the manifest's. */
+async function runCommand(name: string, args: string[], root: string): Promise<void> {
+  const module = (await import(`../commands/${name}.js`)) as CommandModule;
+  await module.default.start(args, root);
 }
 
 function guardStreams(): void {

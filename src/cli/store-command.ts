@@ -4,12 +4,12 @@
  * or the text for people, which only then is rendered.
  */
 
-import { Command } from '@oclif/core/command';
 import { chooseStore, openStorage, type Access } from '../storage/open.js';
 import type { CallOptions, Storage } from '../storage/storage.js';
 import { DEFAULT_TIMEOUT_MS } from '../storage/settings.js';
 import { storeFlags } from './flags.js';
 import { screenOf, type Screen } from './screen.js';
+import { SutraCommand } from './sutra-command.js';
 import { safeJson } from './text.js';
 
 export interface StoreSelection {
@@ -27,7 +27,7 @@ export interface UseOptions {
   readonly vectorDim?: number | undefined;
 }
 
-export abstract class StoreCommand extends Command {
+export abstract class StoreCommand extends SutraCommand {
   static override baseFlags = storeFlags;
 
   /** What stdout shows. */

@@ -1,9 +1,9 @@
 import { resolve } from 'node:path';
-import { Command } from '@oclif/core/command';
 import { reportFailure } from '../cli/failure.js';
 import { integer, jsonFlag, setting, storagePathFlag, text } from '../cli/flags.js';
 import { terminationSignal } from '../cli/interrupt.js';
 import { stderrLogger } from '../cli/logger.js';
+import { SutraCommand } from '../cli/sutra-command.js';
 import { safeJson, safeLine } from '../cli/text.js';
 import { EXIT } from '../errors.js';
 import { DEFAULT_PORT, reachableAddress } from '../storage/address.js';
@@ -25,7 +25,7 @@ const DRAIN_MS = 8_000;
 /** An opening that takes longer, such as a long replay, is worth a line in the log. */
 const SLOW_OPEN_MS = 1_000;
 
-export default class Serve extends Command {
+export default class Serve extends SutraCommand {
   static override summary = 'Serve a store to many clients over gRPC.';
 
   static override description =
