@@ -293,7 +293,9 @@ export class StorageClient implements Storage {
   }
 
   private lost(details: string, cause?: unknown): SutraError {
-    return new SutraError('UNREACHABLE', `no sutra server answers at ${this.address}: ${details}`, {
+    // grpc-js ends the text with a note on name resolution, which is mostly empty.
+    const why = details.replace(/\s*Resolution note:\s*$/, '');
+    return new SutraError('UNREACHABLE', `no sutra server answers at ${this.address}: ${why}`, {
       cause,
     });
   }
