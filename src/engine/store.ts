@@ -259,6 +259,8 @@ export class Store {
           }
         }
       }
+    } catch (error) {
+      throw translate(error, this.directory);
     } finally {
       try {
         this.files.closeAll();
