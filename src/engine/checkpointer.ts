@@ -8,7 +8,7 @@
 import { join } from 'node:path';
 
 import { SutraError, toSutraError } from '../errors.js';
-import type { Environment, RunningCheckpoint } from './environment.js';
+import { recordedUs, type Environment, type RunningCheckpoint } from './environment.js';
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES } from './format/frame.js';
 import type { GroupCommit } from './group-commit.js';
 import { segmentOrdinals, type SegmentFiles } from './log/segment-files.js';
@@ -181,7 +181,7 @@ export class Checkpointer {
     const job = environment.startCheckpoint({
       directory: this.directory,
       ...sealed,
-      nowUs: environment.nowUs(),
+      nowUs: recordedUs(environment),
       pauseMs: this.flushing > 0 ? FLUSH_PAUSE_MS : BACKGROUND_PAUSE_MS,
     });
     this.job = job;

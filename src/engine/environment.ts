@@ -22,7 +22,7 @@ export interface RunningCheckpoint {
 export interface Environment {
   readonly disk: Disk;
   readonly logger: Logger;
-  /** Wall clock in integer microseconds since 1970. Only recorded, never used to order anything. */
+  /** Wall clock in microseconds since 1970. Only recorded (by `recordedUs`), never used to order anything. */
   nowUs(): number;
   /** Monotonic milliseconds. */
   nowMs(): number;
@@ -32,6 +32,16 @@ export interface Environment {
   /** Resolves when everything that waits on the event loop has had a turn. */
   pause(): Promise<void>;
   startCheckpoint(request: CheckpointRequest): RunningCheckpoint;
+}
+
+/**
+ * The wall clock as it may be recorded: an integer in [0, 2^53), whatever the clock says. A time outside would be encoded as
+ * bytes that no reader accepts, in a frame that is acknowledged.
+ */
+export function recordedUs(environment: Environment): number {
+  const us = Math.floor(environment.nowUs());
+  // NaN is not >= 0 either.
+  return us >= 0 ? Math.min(us, Number.MAX_SAFE_INTEGER) : 0;
 }
 
 export function nodeEnvironment(logger: Logger = silentLogger): Environment {

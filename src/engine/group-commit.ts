@@ -9,7 +9,7 @@
  */
 
 import { SutraError, toSutraError } from '../errors.js';
-import type { Environment } from './environment.js';
+import { recordedUs, type Environment } from './environment.js';
 import { crc32Range } from './format/crc32.js';
 import { FRAME_HEADER_BYTES, MAX_PAYLOAD_BYTES } from './format/frame.js';
 import { ParsedId, parseId } from './format/id.js';
@@ -147,14 +147,14 @@ export class GroupCommit {
   learn(command: LearnCommand): Promise<CommitReceipt> {
     this.admit();
     const group = this.openGroup();
-    this.encodeLearn(group, command, this.environment.nowUs(), 'concept_id', 'embedding');
+    this.encodeLearn(group, command, recordedUs(this.environment), 'concept_id', 'embedding');
     return this.enqueue(group, 1);
   }
 
   associate(command: AssociateCommand): Promise<CommitReceipt> {
     this.admit();
     const group = this.openGroup();
-    this.encodeAssociate(group, command, this.environment.nowUs(), 'source_id', 'target_id');
+    this.encodeAssociate(group, command, recordedUs(this.environment), 'source_id', 'target_id');
     return this.enqueue(group, 1);
   }
 
@@ -170,7 +170,7 @@ export class GroupCommit {
     const { buffer } = group;
     const mark = buffer.mark();
     const dimensionBefore = this.pendingDimension;
-    const timeUs = this.environment.nowUs();
+    const timeUs = recordedUs(this.environment);
     this.pending.beginUndoable();
     try {
       for (let i = 0; i < concepts.length; i++) {
@@ -207,7 +207,7 @@ export class GroupCommit {
     const nameCrc = nameCrcOf(this.id);
     if (!this.isKnown(this.id, nameCrc)) return null;
     const group = this.openGroup();
-    group.buffer.forgetConcept(this.id, this.environment.nowUs());
+    group.buffer.forgetConcept(this.id, recordedUs(this.environment));
     this.pending.set(this.id, group.frame, PENDING_FORGOTTEN, 0, 0);
     return this.enqueueForget(group);
   }
@@ -244,7 +244,7 @@ export class GroupCommit {
       type === null ? state.typesBetween(from, to).length > 0 : levels.findEdge(from, to, type);
     if (!exists) return null;
     const group = this.openGroup();
-    group.buffer.forgetAssociation(id, other, type, this.environment.nowUs());
+    group.buffer.forgetAssociation(id, other, type, recordedUs(this.environment));
     return this.enqueueForget(group);
   }
 

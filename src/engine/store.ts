@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 
 import { SutraError } from '../errors.js';
 import { Checkpointer } from './checkpointer.js';
-import type { Environment } from './environment.js';
+import { recordedUs, type Environment } from './environment.js';
 import { ParsedId, parseId } from './format/id.js';
 import type { TraversalBudget } from './graph/budget.js';
 import { findShortestPath } from './graph/hop-path.js';
@@ -136,8 +136,8 @@ export class Store {
           checkDimension(state, o.vectorDim);
           const uuid = recovered.uuid ?? env.randomBytes(16);
           const epoch = recovered.epoch + 1;
-          const position = prepareTail(disk, path, recovered, uuid, epoch, env.nowUs(), logger);
-          const log = new WriteLog(disk, path, files, uuid, epoch, position, () => env.nowUs());
+          const position = prepareTail(disk, path, recovered, uuid, epoch, recordedUs(env), logger);
+          const log = new WriteLog(disk, path, files, uuid, epoch, position, () => recordedUs(env));
           opened = log;
           return new Store(
             path,
