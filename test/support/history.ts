@@ -6,14 +6,30 @@
 
 import { ParsedId, parseId } from '#sutra/engine/format/id';
 import { OUT } from '#sutra/engine/graph/graph-view';
-import type { AssociateCommand, LearnCommand } from '#sutra/engine/group-commit';
 import { ConceptRecord } from '#sutra/engine/snapshot/snapshot-source';
 import type { State } from '#sutra/engine/state';
 import type { Store } from '#sutra/engine/store';
 
+export interface Learn {
+  readonly kind: 'learn';
+  readonly id: string;
+  readonly content: string;
+  readonly strength: number;
+  readonly confidence: number;
+  readonly embedding: readonly number[] | null;
+}
+
+export interface Associate {
+  readonly kind: 'associate';
+  readonly source: string;
+  readonly target: string;
+  readonly type: number;
+  readonly confidence: number;
+}
+
 export type Command =
-  | ({ readonly kind: 'learn' } & LearnCommand)
-  | ({ readonly kind: 'associate' } & AssociateCommand)
+  | Learn
+  | Associate
   | { readonly kind: 'forget'; readonly id: string }
   | {
       readonly kind: 'unlink';
@@ -133,10 +149,11 @@ export class HistoryModel {
     }
   }
 
-  dump(): string {
+  /** `withTimes` false: for a store whose clock was not ours. */
+  dump(withTimes = true): string {
     const lines: string[] = [`sequence ${this.sequence} slots ${this.slotCount}`];
-    for (const [key, c] of this.concepts) lines.push(conceptLine(key, c));
-    for (const edge of this.edges.values()) lines.push(edgeLine(edge));
+    for (const [key, c] of this.concepts) lines.push(conceptLine(key, c, withTimes));
+    for (const edge of this.edges.values()) lines.push(edgeLine(edge, withTimes));
     return lines.sort().join('\n');
   }
 }
@@ -145,19 +162,21 @@ function hexId(key: string): string {
   return key.endsWith('0'.repeat(16)) ? key.slice(0, 16) : key;
 }
 
-function conceptLine(key: string, c: Concept): string {
-  const { slot, name, content, strength, confidence, createdUs, updatedUs, embedding } = c;
+function conceptLine(key: string, c: Concept, withTimes: boolean): string {
+  const { slot, name, content, strength, confidence, embedding } = c;
   const vector = embedding === null ? '' : embedding.map(Math.fround).join(' ');
-  const values = [slot, name, content, strength, confidence, createdUs, updatedUs, vector];
+  const times = withTimes ? [c.createdUs, c.updatedUs] : [];
+  const values = [slot, name, content, strength, confidence, vector, ...times];
   return `concept ${key} ${JSON.stringify(values)}`;
 }
 
-function edgeLine({ source, target, type, confidence, createdUs }: Edge): string {
-  return `edge ${source} ${target} ${type} ${confidence} ${createdUs}`;
+function edgeLine(edge: Edge, withTimes: boolean): string {
+  const { source, target, type, confidence, createdUs } = edge;
+  return `edge ${source} ${target} ${type} ${confidence} ${withTimes ? createdUs : ''}`;
 }
 
 /** The same text of a store's state, by a full scan. */
-export function dumpState(state: State): string {
+export function dumpState(state: State, withTimes = true): string {
   const { levels } = state;
   const lines: string[] = [`sequence ${state.sequence} slots ${state.slotCount}`];
   const record = new ConceptRecord();
@@ -173,16 +192,20 @@ export function dumpState(state: State): string {
     const vector = record.hasVector ? new Float32Array(levels.dimension) : null;
     if (vector !== null) levels.readVector(slot, vector);
     lines.push(
-      conceptLine(key, {
-        slot,
-        name: id === hexId(key) ? null : id,
-        content: Buffer.from(levels.readContent(slot)).toString('utf8'),
-        strength: record.strength,
-        confidence: record.confidence,
-        createdUs: record.createdUs,
-        updatedUs: record.updatedUs,
-        embedding: vector === null ? null : Array.from(vector),
-      }),
+      conceptLine(
+        key,
+        {
+          slot,
+          name: id === hexId(key) ? null : id,
+          content: Buffer.from(levels.readContent(slot)).toString('utf8'),
+          strength: record.strength,
+          confidence: record.confidence,
+          createdUs: record.createdUs,
+          updatedUs: record.updatedUs,
+          embedding: vector === null ? null : Array.from(vector),
+        },
+        withTimes,
+      ),
     );
   }
   for (const [slot, source] of keys) {
@@ -193,13 +216,16 @@ export function dumpState(state: State): string {
         const type = cursor.types[i] ?? 0;
         const found = levels.findEdge(slot, other, type);
         lines.push(
-          edgeLine({
-            source,
-            target: keys.get(other) ?? `slot ${other}`,
-            type,
-            confidence: cursor.confidences[i] ?? 0,
-            createdUs: found ? levels.edgeCreatedUs() : -1,
-          }),
+          edgeLine(
+            {
+              source,
+              target: keys.get(other) ?? `slot ${other}`,
+              type,
+              confidence: cursor.confidences[i] ?? 0,
+              createdUs: found ? levels.edgeCreatedUs() : -1,
+            },
+            withTimes,
+          ),
         );
       }
     }
@@ -299,8 +325,8 @@ export class HistoryMaker {
 export async function perform(store: Store, call: Call): Promise<number> {
   const { commits } = store;
   if (call.isBatch) {
-    const learns: LearnCommand[] = [];
-    const links: AssociateCommand[] = [];
+    const learns: Learn[] = [];
+    const links: Associate[] = [];
     for (const command of call.commands) {
       if (command.kind === 'learn') learns.push(command);
       else if (command.kind === 'associate') links.push(command);

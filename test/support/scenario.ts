@@ -51,8 +51,9 @@ export class Scenario {
     random: () => number,
     readonly options: StoreOptions = STORE_OPTIONS,
     names = 24,
+    longestContent = 3000,
   ) {
-    this.maker = new HistoryMaker(random, names);
+    this.maker = new HistoryMaker(random, names, longestContent);
     this.environment = new SimEnvironment(disk, 7);
   }
 
