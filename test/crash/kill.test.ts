@@ -7,88 +7,26 @@
  * SUTRA_KILLS kills (default 40; an eighth of them of a server).
  */
 
-import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { describe, expect, test } from 'vitest';
 
-import { nodeEnvironment } from '#sutra/engine/environment';
-import { Store } from '#sutra/engine/store';
 import { StorageClient } from '#sutra/storage/remote';
 import { SutraError } from '#sutra/errors';
 
 import { startServe, temporaryDirectory } from '../support/fixture.js';
-import {
-  dumpState,
-  HistoryMaker,
-  HistoryModel,
-  type Call,
-  type Learn,
-} from '../support/history.js';
+import type { Call, Learn } from '../support/history.js';
 import { seededRandom, testSeed } from '../support/random.js';
-import { STORE_OPTIONS } from '../support/scenario.js';
-import { checkState } from '../support/whole-store.js';
+import { acknowledgedIn, Course, linesOf, startWriter } from './course.js';
 
 const KILLS = Number(process.env['SUTRA_KILLS'] ?? 40);
 const SERVER_KILLS = Math.ceil(KILLS / 8);
-const WRITER = fileURLToPath(new URL('writer.mjs', import.meta.url));
 /** Low, so that a checkpoint is nearly always under way. */
 const THRESHOLD = 150;
-const NAMES = 120;
 /** More than a writer gets through before it is killed. */
 const CALLS_AHEAD = 3000;
 
-/** The calls to come, made ahead, and the state that the store was last found in. */
-class Course {
-  readonly found = new HistoryModel();
-  readonly calls: Call[] = [];
-  private readonly ahead = new HistoryModel();
-  private readonly maker: HistoryMaker;
-  private timeUs = 1_700_000_000_000_000;
-
-  constructor(random: () => number) {
-    this.maker = new HistoryMaker(random, NAMES);
-  }
-
-  extend(): void {
-    while (this.calls.length < CALLS_AHEAD) {
-      const call = this.maker.next(this.ahead, (this.timeUs += 1000));
-      this.ahead.applyCall(call);
-      this.calls.push(call);
-    }
-  }
-
-  /** Takes the calls off that lead to `sequence`. */
-  advanceTo(sequence: number): void {
-    while (this.found.sequence < sequence) {
-      const call = this.calls.shift();
-      if (call === undefined) throw new Error(`never written: found ${sequence}`);
-      this.found.applyCall(call);
-    }
-    if (this.found.sequence !== sequence) throw new Error(`half a batch: found ${sequence}`);
-  }
-
-  /** Opens what the killed process left, only to read, and holds it against the oracle. */
-  async check(directory: string, acknowledged: number, withTimes: boolean): Promise<void> {
-    const store = Store.open(directory, nodeEnvironment(), { ...STORE_OPTIONS, readOnly: true });
-    try {
-      const { sequence } = store.state;
-      if (sequence < acknowledged) {
-        throw new Error(`lost: acknowledged ${acknowledged}, found ${sequence}`);
-      }
-      this.advanceTo(sequence);
-      checkState(store.state);
-      expect(dumpState(store.state, withTimes)).toBe(this.found.dump(withTimes));
-    } finally {
-      await store.close();
-    }
-  }
-}
-
 interface Killed {
-  /** The highest sequence that it printed; 0 when none. */
   readonly acknowledged: number;
   readonly stderr: string;
   readonly signal: NodeJS.Signals | null;
@@ -100,31 +38,16 @@ async function runWriter(
   printed: string,
   when: { readonly afterMs: number } | { readonly afterCalls: number },
 ): Promise<Killed> {
-  const output = openSync(printed, 'w');
-  const child = spawn(process.execPath, [WRITER, ...args], { stdio: ['ignore', output, 'pipe'] });
-  closeSync(output);
-  let stderr = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-  const kill = (): void => void child.kill('SIGKILL');
+  const writer = startWriter(args, printed);
+  const kill = (): void => void writer.child.kill('SIGKILL');
   const timer = setTimeout(kill, 'afterMs' in when ? when.afterMs : 60_000);
   const poll = setInterval(() => {
     if ('afterCalls' in when && linesOf(printed).length >= when.afterCalls) kill();
   }, 2);
-  try {
-    const signal = await new Promise<NodeJS.Signals | null>((resolve, reject) => {
-      child.once('error', reject);
-      child.once('close', (_code, by) => resolve(by));
-    });
-    return { acknowledged: Math.max(0, ...linesOf(printed).map(Number)), stderr, signal };
-  } finally {
-    clearTimeout(timer);
-    clearInterval(poll);
-  }
-}
-
-/** Whole lines only: the last one may be cut off in the middle of a number. */
-function linesOf(path: string): string[] {
-  return readFileSync(path, 'utf8').split('\n').slice(0, -1);
+  const signal = await writer.ended;
+  clearTimeout(timer);
+  clearInterval(poll);
+  return { acknowledged: acknowledgedIn(printed), stderr: writer.stderr, signal };
 }
 
 describe('kill -9', () => {
@@ -133,12 +56,11 @@ describe('kill -9', () => {
     const random = seededRandom(seed);
     const root = temporaryDirectory('kill');
     const directory = join(root, 'store');
-    const course = new Course(random);
+    const callsPath = join(root, 'calls.jsonl');
+    const course = new Course(random, CALLS_AHEAD);
     let checkpointed = 0;
     for (let kill = 0; kill < KILLS; kill++) {
-      course.extend();
-      const callsPath = join(root, 'calls.jsonl');
-      writeFileSync(callsPath, course.calls.map((call) => JSON.stringify(call)).join('\n'));
+      course.writeTo(callsPath);
       // One in six while it starts and recovers; never before there is something to open.
       const when =
         kill > 0 && random() < 1 / 6
@@ -152,14 +74,11 @@ describe('kill -9', () => {
       const where = `SUTRA_TEST_SEED=${seed}: kill ${kill}, ${JSON.stringify(when)}`;
       if (stderr !== '' || signal !== 'SIGKILL') throw new Error(`${where}: ${signal} ${stderr}`);
       try {
-        await course.check(directory, acknowledged, true);
+        checkpointed = await course.check(directory, acknowledged);
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         throw new Error(`${where}: ${message}`, { cause: error });
       }
-      const reader = Store.open(directory, nodeEnvironment(), { ...STORE_OPTIONS, readOnly: true });
-      checkpointed = Math.max(checkpointed, reader.state.levels.base?.sequence ?? 0);
-      await reader.close();
     }
     const { sequence } = course.found;
     console.log(
@@ -172,7 +91,7 @@ describe('kill -9', () => {
     const seed = testSeed();
     const random = seededRandom(seed);
     const directory = join(temporaryDirectory('kill-server'), 'store');
-    const course = new Course(random);
+    const course = new Course(random, CALLS_AHEAD);
     for (let kill = 0; kill < SERVER_KILLS; kill++) {
       course.extend();
       const serving = await startServe(['--storage', directory, '--threshold', String(THRESHOLD)]);

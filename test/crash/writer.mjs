@@ -7,7 +7,6 @@
 import console from 'node:console';
 import { readFileSync, writeSync } from 'node:fs';
 import process from 'node:process';
-import { setInterval } from 'node:timers';
 
 import { nodeEnvironment } from '#sutra/engine/environment';
 import { ConcurrentStorage } from '#sutra/storage/embedded';
@@ -16,6 +15,9 @@ const MOST_UNDER_WAY = 64;
 
 const [directory = '', callsPath = '', threshold = ''] = process.argv.slice(2);
 const calls = readFileSync(callsPath, 'utf8').trim().split('\n');
+
+// Whoever started it holds the other end.
+process.stdin.resume().once('end', () => process.exit());
 
 let clockUs = 0;
 const storage = await ConcurrentStorage.open(directory, {
@@ -84,5 +86,4 @@ for (const line of calls) {
   if (waits) await done;
 }
 await Promise.all(underWay);
-// It was meant to be killed before this; here it waits for it.
-setInterval(() => undefined, 60_000);
+// It was meant to be killed before this; stdin keeps it waiting for that.
