@@ -60,7 +60,7 @@ export class NodeDisk implements Disk {
   makeDirectory(path: string): void {
     // Not mkdirSync's `recursive`: where a parent takes no directories but says ENOENT, as /proc does, it never returns.
     const missing: string[] = [];
-    for (let at = resolve(path); fs.statSync(at, { throwIfNoEntry: false }) === undefined; ) {
+    for (let at = resolve(path); fs.statSync(at, { throwIfNoEntry: false }) === undefined;) {
       missing.push(at);
       at = dirname(at);
     }
