@@ -275,13 +275,22 @@ export class GroupCommit {
     for (const wake of this.onceApplied.splice(0)) wake();
   }
 
-  /** Commits what is queued, syncs, and takes nothing more. The log stays open for its owner to close. */
+  /**
+   * Commits what is queued, syncs, and takes nothing more. The log stays open for its owner to close.
+   * @throws DISK_FAILED also when that came before and left something acknowledged that may not be on the disk
+   */
   async close(): Promise<void> {
     this.closing = true;
     this.cancelTimer();
     while (this.running !== null) await this.running;
-    if (this.log.broken === null && this.log.hasUnsynced) await this.log.sync();
-    if (this.log.broken === null) this.publish();
+    const { log } = this;
+    if (log.broken !== null) {
+      // Under interval only; whoever closes must not take it for synced.
+      if (this.state.sequence > log.syncedThrough) throw log.broken;
+      return;
+    }
+    if (log.hasUnsynced) await log.sync();
+    this.publish();
   }
 
   // --- checks and encoding ---
