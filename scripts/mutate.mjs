@@ -16,7 +16,10 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const ENGINE = ['checkpoint', 'checkpointer', 'group-commit', 'recovery', 'store', 'log/'].map(
   (name) => `test/engine/${name}`,
 );
-const CRASH = [...ENGINE, 'test/crash/power-loss.test.ts'];
+const CRASH = [
+  ...ENGINE,
+  ...['power-loss', 'sync-failure', 'damaged-files'].map((name) => `test/crash/${name}`),
+];
 const CONTRACT = [...ENGINE, 'test/contract/embedded.test.ts'];
 
 /** @type {{name: string, file: string, from: string, to: string, tests: string[]}[]} */

@@ -82,6 +82,21 @@ describe('a checkpoint', () => {
     expect(disk.list(DIRECTORY)).toContain('storage.dat');
   });
 
+  test('that a flush waited for is there after a power cut, without the log', async () => {
+    const disk = new SimDisk();
+    const store = await filledStore(disk);
+    await store.flush();
+    // Of what was not synced, nothing survives.
+    const after = disk.crash(() => 0);
+    const bare = new SimDisk();
+    bare.makeDirectory(DIRECTORY);
+    bare.put(`${DIRECTORY}/storage.dat`, after.bytesOf(`${DIRECTORY}/storage.dat`));
+    const restored = Store.open(DIRECTORY, new SimEnvironment(bare), STORE_OPTIONS);
+    expect(restored.state.sequence).toBe(4);
+    await restored.close();
+    await store.close();
+  });
+
   test('keeps the one before as .prev', async () => {
     const disk = new SimDisk();
     const store = await filledStore(disk);
@@ -116,6 +131,22 @@ describe('a write', () => {
     release();
     await write;
     expect(store.findSlot('d')).toBeGreaterThanOrEqual(0);
+    await store.close();
+  });
+});
+
+describe('a content', () => {
+  test('that no longer is what was written is DAMAGED when it is read, and only that one', async () => {
+    const disk = new SimDisk();
+    const store = await filledStore(disk);
+    const path = `${DIRECTORY}/wal-0000000001.log`;
+    const bytes = Buffer.from(disk.bytesOf(path));
+    const at = bytes.indexOf('b'.repeat(50));
+    const file = disk.open(path, 'update');
+    file.write(Uint8Array.of(0x63), 0, 1, at + 10);
+    file.close();
+    expect(() => store.readContent(store.findSlot('b'))).toThrow(/checksum/);
+    expect(store.readContent(store.findSlot('a'))).toBe('a'.repeat(50));
     await store.close();
   });
 });
