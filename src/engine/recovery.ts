@@ -383,18 +383,23 @@ export function prepareTail(
     const ordinal = (next?.ordinal ?? segmentOrdinals(disk.list(directory)).at(-1) ?? 0) + 1;
     const chain = next?.chain ?? 0;
     const path = files.path(ordinal);
-    const file = createSegment(disk, path, {
-      ordinal,
-      uuid,
-      firstSequence,
-      epoch,
-      chain,
-      createdUs: nowUs,
-    });
     try {
-      file.datasync();
-    } finally {
-      file.close();
+      const file = createSegment(disk, path, {
+        ordinal,
+        uuid,
+        firstSequence,
+        epoch,
+        chain,
+        createdUs: nowUs,
+      });
+      try {
+        file.datasync();
+      } finally {
+        file.close();
+      }
+    } catch (error) {
+      discard(disk, path);
+      throw error;
     }
     disk.syncDirectory(directory);
     next = { ordinal, offset: SEGMENT_HEADER_BYTES, chain, nextSequence: firstSequence };
@@ -402,7 +407,7 @@ export function prepareTail(
   return next;
 }
 
-/** Copies file bytes [from, to) into a new file (replacing one of that name) and syncs it. */
+/** Copies file bytes [from, to) into a new file (replacing one of that name) and syncs it. What fails leaves none. */
 function copyRange(disk: Disk, path: string, from: number, to: number, target: string): void {
   if (disk.stat(target) !== null) disk.unlink(target);
   const source = disk.open(path, 'read');
@@ -420,8 +425,20 @@ function copyRange(disk: Disk, path: string, from: number, to: number, target: s
       at += got;
     }
     copy.sync();
+  } catch (error) {
+    discard(disk, target);
+    throw error;
   } finally {
     source.close();
     copy.close();
+  }
+}
+
+/** Removes what was made in vain: on a full disk it would hold the very space that is wanted, and the next try makes it anew. */
+function discard(disk: Disk, path: string): void {
+  try {
+    if (disk.stat(path) !== null) disk.unlink(path);
+  } catch {
+    // The error that led here is the one to tell; what stays is replaced or recognised at the next opening.
   }
 }
