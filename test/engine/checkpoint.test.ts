@@ -135,6 +135,23 @@ describe('a write', () => {
   });
 });
 
+describe('a sync that failed', () => {
+  test('is not tried again, though the next one would succeed', async () => {
+    const disk = new SimDisk();
+    const store = await filledStore(disk);
+    let syncs = 0;
+    disk.onOperation = ({ kind }) => (kind === 'sync' && ++syncs === 1 ? 'EIO' : null);
+    const concept = { content: '', strength: 1, confidence: 1, embedding: null };
+    await expect(store.commits.learn({ ...concept, id: 'd' })).rejects.toMatchObject({
+      code: 'DISK_FAILED',
+    });
+    expect((await store.failed).code).toBe('DISK_FAILED');
+    expect(() => store.commits.learn({ ...concept, id: 'e' })).toThrow(/sync failed/);
+    expect(syncs).toBe(1);
+    await store.close();
+  });
+});
+
 describe('a content', () => {
   test('that no longer is what was written is DAMAGED when it is read, and only that one', async () => {
     const disk = new SimDisk();
