@@ -117,7 +117,7 @@ export const ERRORS = {
   DAMAGED: {
     status: 'DATA_LOSS',
     exit: EXIT.UNHEALTHY,
-    hint: 'Nothing was changed. Copy the directory, then run `sutra verify` on it.',
+    hint: 'Nothing was changed. `sutra verify` lists what is wrong, `sutra repair` what can be done about it.',
   },
   DISK_FAILED: {
     status: 'DATA_LOSS',
@@ -185,6 +185,8 @@ export interface SutraErrorOptions {
   readonly violations?: readonly FieldViolation[];
   /** Replaces the table's hint where the thrower knows a better next step. */
   readonly hint?: string;
+  /** Of damage: where in the file that the message names. */
+  readonly offset?: number;
   readonly cause?: unknown;
 }
 
@@ -193,6 +195,7 @@ export class SutraError extends Error {
   readonly code: ErrorCode;
   readonly hint: string;
   readonly violations: readonly FieldViolation[];
+  readonly offset: number | null;
 
   constructor(code: ErrorCode, message: string, options: SutraErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -200,6 +203,7 @@ export class SutraError extends Error {
     this.code = code;
     this.hint = options.hint ?? ERRORS[code].hint;
     this.violations = options.violations ?? [];
+    this.offset = options.offset ?? null;
   }
 
   get status(): StatusName {

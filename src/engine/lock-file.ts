@@ -195,6 +195,14 @@ export class LockFile {
     if (written !== SLOT_BYTES) throw shortWrite(this.#file.path, SLOT_BYTES, written);
   }
 
+  /**
+   * Makes what was published durable. Only for who lowered the record (repair): should the old one come back after a
+   * power cut, it would call the log short again.
+   */
+  sync(): void {
+    this.#file.sync();
+  }
+
   /** Says where this process serves the store, for the message to those who are refused the lock; null: nowhere. */
   announce(address: string | null): void {
     const text = utf8Encoder.encode(address ?? '');

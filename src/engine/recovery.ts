@@ -11,7 +11,7 @@
 import { join } from 'node:path';
 
 import { SutraError } from '../errors.js';
-import type { Disk } from './disk.js';
+import type { Disk, DiskFile } from './disk.js';
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from './format/frame.js';
 import type { DurableRecord } from './lock-file.js';
 import type { Logger } from './logger.js';
@@ -309,7 +309,7 @@ function badHeader(path: string, why: string): SutraError {
 }
 
 function damaged(path: string, offset: number, what: string): SutraError {
-  return new SutraError('DAMAGED', `${path}: damaged at offset ${offset}: ${what}`);
+  return new SutraError('DAMAGED', `${path}: damaged at offset ${offset}: ${what}`, { offset });
 }
 
 /** System errors as ours; anything else as it is. */
@@ -408,12 +408,19 @@ export function prepareTail(
 }
 
 /** Copies file bytes [from, to) into a new file (replacing one of that name) and syncs it. What fails leaves none. */
-function copyRange(disk: Disk, path: string, from: number, to: number, target: string): void {
+export function copyRange(
+  disk: Disk,
+  path: string,
+  from: number,
+  to: number,
+  target: string,
+): void {
   if (disk.stat(target) !== null) disk.unlink(target);
   const source = disk.open(path, 'read');
-  const copy = disk.open(target, 'create');
+  let copy: DiskFile | null = null;
   const chunk = new Uint8Array(1 << 20);
   try {
+    copy = disk.open(target, 'create');
     for (let at = from; at < to;) {
       const got = source.read(chunk, 0, Math.min(chunk.length, to - at), at);
       if (got === 0) throw damaged(path, at, `the file ended, expected ${to} bytes`);
@@ -430,7 +437,7 @@ function copyRange(disk: Disk, path: string, from: number, to: number, target: s
     throw error;
   } finally {
     source.close();
-    copy.close();
+    copy?.close();
   }
 }
 

@@ -232,6 +232,7 @@ export function damaged(
   return new SutraError(
     'DAMAGED',
     `${path}: ${what} at offset ${offset}: got ${got}, expected ${expected}`,
+    { offset },
   );
 }
 

@@ -28,6 +28,17 @@ export interface BadFrame {
   readonly reason: string;
   /** Highest synced-through of any valid frame header found behind it; 0 when there is none. */
   readonly laterSynced: number;
+  /** Highest sequence that it, or any valid frame header behind it, claims to hold; 0 when there is none. */
+  readonly laterSequence: number;
+  /** Highest epoch of these headers. */
+  readonly laterEpoch: number;
+}
+
+/** What valid frame headers tell that are found without following the chain. */
+export interface StrayFrames {
+  readonly synced: number;
+  readonly sequence: number;
+  readonly epoch: number;
 }
 
 export interface SegmentEnd {
@@ -95,6 +106,8 @@ export function readSegment(
   let epoch = segment.epoch;
   let closed = false;
   let sealed = false;
+  /** The last sequence of a frame whose header is good, while its payload is not known to be. */
+  let claimed = 0;
 
   /** Makes file bytes [offset, offset + length) available, or as many as there are. */
   const ensure = (length: number): number => {
@@ -114,20 +127,26 @@ export function readSegment(
     return Math.min(length, held);
   };
 
-  const end = (reason: string | null): SegmentEnd => ({
-    offset,
-    chain,
-    nextSequence,
-    syncedThrough,
-    epoch,
-    closed,
-    sealed,
-    fileBytes,
-    bad:
-      reason === null
-        ? null
-        : { offset, reason, laterSynced: scanForSynced(file, offset + 8, fileBytes, seed) },
-  });
+  const end = (reason: string | null): SegmentEnd => {
+    let bad: BadFrame | null = null;
+    if (reason !== null) {
+      const later = scanForFrames(file, offset + 8, fileBytes, seed);
+      const laterSequence = Math.max(claimed, later.sequence);
+      const { synced: laterSynced, epoch: laterEpoch } = later;
+      bad = { offset, reason, laterSynced, laterSequence, laterEpoch };
+    }
+    return {
+      offset,
+      chain,
+      nextSequence,
+      syncedThrough,
+      epoch,
+      closed,
+      sealed,
+      fileBytes,
+      bad,
+    };
+  };
 
   for (;;) {
     const available = ensure(FRAME_HEADER_BYTES);
@@ -142,6 +161,7 @@ export function readSegment(
     if (header.firstSequence !== nextSequence) {
       return end(`frame begins with sequence ${header.firstSequence}, expected ${nextSequence}`);
     }
+    claimed = header.firstSequence + header.count - 1;
     const size = FRAME_HEADER_BYTES + header.payloadBytes;
     if (offset + size > fileBytes) {
       return end(`frame of ${size} bytes with ${fileBytes - offset} left in the file`);
@@ -162,14 +182,22 @@ export function readSegment(
     syncedThrough = Math.max(syncedThrough, header.syncedThrough);
     epoch = Math.max(epoch, header.epoch);
     offset += size;
+    claimed = 0;
   }
 }
 
-/** The highest synced-through that any valid frame header of this store at or behind `from` carries; 0 for none. */
-function scanForSynced(file: DiskFile, from: number, fileBytes: number, seed: number): number {
+/** The highest synced-through and sequence that any valid frame header of this store at or behind `from` carries. */
+export function scanForFrames(
+  file: DiskFile,
+  from: number,
+  fileBytes: number,
+  seed: number,
+): StrayFrames {
   const chunk = new Uint8Array(pad8(Math.min(CHUNK_BYTES, fileBytes)));
   const words = new Uint32Array(chunk.buffer);
-  let highest = 0;
+  let synced = 0;
+  let sequence = 0;
+  let epoch = 0;
   // Not by masking: a segment may pass 2 GiB.
   for (
     let start = from - (from % 8);
@@ -181,11 +209,14 @@ function scanForSynced(file: DiskFile, from: number, fileBytes: number, seed: nu
     for (let at = 0; at <= last; at += 8) {
       if (words[at >>> 2] !== FRAME_MAGIC) continue;
       const header = decodeFrameHeader(chunk.subarray(0, held), at, seed);
-      if (header !== null && header.syncedThrough > highest) highest = header.syncedThrough;
+      if (header === null) continue;
+      synced = Math.max(synced, header.syncedThrough);
+      sequence = Math.max(sequence, header.firstSequence + header.count - 1);
+      epoch = Math.max(epoch, header.epoch);
     }
     if (held < CHUNK_BYTES) break;
   }
-  return highest;
+  return { synced, sequence, epoch };
 }
 
 function hex(word: number): string {

@@ -85,24 +85,45 @@ export function readBlock(snapshot: SnapshotFile, block: number, target: Uint8Ar
 
 /** Checks header, block table and every block of a storage.dat by plain reads. Returns its header. */
 export function verifySnapshotFile(disk: Disk, path: string): SnapshotHeader {
-  const { file, header, blockCrcs, bodyEnd } = openSnapshotFile(disk, path);
+  const snapshot = openSnapshotFile(disk, path);
   try {
-    const buffer = new Uint8Array(Math.min(VERIFY_BLOCKS * BLOCK_BYTES, header.fileBytes));
-    for (let first = 0; first < blockCrcs.length; first += VERIFY_BLOCKS) {
-      const chunkStart = blockStart(first);
-      const chunkEnd = Math.min((first + VERIFY_BLOCKS) * BLOCK_BYTES, bodyEnd);
-      readExactly(file, buffer, chunkEnd - chunkStart, chunkStart);
-      for (let block = first; block * BLOCK_BYTES < chunkEnd; block++) {
-        const start = blockStart(block);
-        const end = Math.min((block + 1) * BLOCK_BYTES, chunkEnd);
-        const actual = crc32(buffer.subarray(start - chunkStart, end - chunkStart));
-        const stored = blockCrcs[block] ?? 0;
-        if (actual !== stored) throw blockDamage(path, block, start, actual, stored);
-      }
-    }
-    return header;
+    const blocks = checkBlocks(snapshot, (error) => {
+      throw error;
+    });
+    while (blocks.next().done !== true);
+    return snapshot.header;
   } finally {
-    file.close();
+    snapshot.file.close();
+  }
+}
+
+/**
+ * Checks every block of an open storage.dat and yields how many bytes it has read. `onBad` is given the error for each bad
+ * block, and for blocks that the disk refuses to read, with their offset; what it throws ends the check.
+ */
+export function* checkBlocks(
+  snapshot: SnapshotFile,
+  onBad: (error: unknown, offset: number) => void,
+): Generator<number, void, undefined> {
+  const { file, header, blockCrcs, bodyEnd } = snapshot;
+  const buffer = new Uint8Array(Math.min(VERIFY_BLOCKS * BLOCK_BYTES, header.fileBytes));
+  for (let first = 0; first < blockCrcs.length; first += VERIFY_BLOCKS) {
+    const chunkStart = blockStart(first);
+    const chunkEnd = Math.min((first + VERIFY_BLOCKS) * BLOCK_BYTES, bodyEnd);
+    try {
+      readExactly(file, buffer, chunkEnd - chunkStart, chunkStart);
+    } catch (error) {
+      onBad(error, chunkStart);
+      continue;
+    }
+    for (let block = first; block * BLOCK_BYTES < chunkEnd; block++) {
+      const start = blockStart(block);
+      const end = Math.min((block + 1) * BLOCK_BYTES, chunkEnd);
+      const actual = crc32(buffer.subarray(start - chunkStart, end - chunkStart));
+      const stored = blockCrcs[block] ?? 0;
+      if (actual !== stored) onBad(blockDamage(file.path, block, start, actual, stored), start);
+    }
+    yield chunkEnd;
   }
 }
 
