@@ -130,6 +130,11 @@ export function switchFlag(name: string, summary: string): BooleanFlag<boolean> 
   return Flags.boolean({ summary, env: environmentName(name) });
 }
 
+/** One that must be typed: consent is not left behind in an environment. */
+export function consentFlag(summary: string): BooleanFlag<boolean> {
+  return Flags.boolean({ summary });
+}
+
 /** A required positional. Standard input never stands in for a missing one. */
 export function requiredArg(description: string): Arg<string> {
   return Args.string({ description, required: true, ignoreStdin: true });
