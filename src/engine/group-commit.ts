@@ -147,14 +147,22 @@ export class GroupCommit {
   learn(command: LearnCommand): Promise<CommitReceipt> {
     this.admit();
     const group = this.openGroup();
-    this.encodeLearn(group, command, recordedUs(this.environment), 'concept_id', 'embedding');
+    try {
+      this.encodeLearn(group, command, recordedUs(this.environment), 'concept_id', 'embedding');
+    } catch (error) {
+      return this.refuse(error);
+    }
     return this.enqueue(group, 1);
   }
 
   associate(command: AssociateCommand): Promise<CommitReceipt> {
     this.admit();
     const group = this.openGroup();
-    this.encodeAssociate(group, command, recordedUs(this.environment), 'source_id', 'target_id');
+    try {
+      this.encodeAssociate(group, command, recordedUs(this.environment), 'source_id', 'target_id');
+    } catch (error) {
+      return this.refuse(error);
+    }
     return this.enqueue(group, 1);
   }
 
@@ -194,7 +202,7 @@ export class GroupCommit {
       this.pending.undo();
       this.pendingDimension = dimensionBefore;
       buffer.rewind(mark);
-      throw error;
+      return this.refuse(error);
     }
     this.pending.commitUndoable();
     return this.enqueue(group, count);
@@ -205,7 +213,10 @@ export class GroupCommit {
     this.admit();
     parseId(id, this.id);
     const nameCrc = nameCrcOf(this.id);
-    if (!this.isKnown(this.id, nameCrc)) return null;
+    if (!this.isKnown(this.id, nameCrc)) {
+      await this.answerable();
+      return null;
+    }
     const group = this.openGroup();
     group.buffer.forgetConcept(this.id, recordedUs(this.environment));
     this.pending.set(this.id, group.frame, PENDING_FORGOTTEN, 0, 0);
@@ -298,9 +309,7 @@ export class GroupCommit {
   private admit(): void {
     if (this.log.broken !== null) throw this.log.broken;
     if (this.closing) throw new SutraError('CLOSED', 'the store is closed or closing');
-    if (this.full) {
-      throw new SutraError('DISK_FULL', 'the store is read-only: no space left on its disk');
-    }
+    if (this.full) throw this.fullError();
     if (this.queuedBytes > MAX_QUEUED_BYTES) {
       this.dropped++;
       throw new SutraError(
@@ -309,6 +318,26 @@ export class GroupCommit {
           `expected at most ${MAX_QUEUED_BYTES} bytes`,
       );
     }
+  }
+
+  /**
+   * Waits until what is queued is applied. An answer that takes no sequence (a refusal, a forget that found nothing) may rest
+   * on it, and would else tell of what no reader sees yet and a power cut can take. @throws when the queue came to nothing
+   */
+  private async answerable(): Promise<void> {
+    if (this.queuedCount === 0) return;
+    await this.settled();
+    if (this.log.broken !== null) throw this.log.broken;
+    if (this.full) throw this.fullError();
+  }
+
+  private async refuse(error: unknown): Promise<never> {
+    await this.answerable();
+    throw error;
+  }
+
+  private fullError(): SutraError {
+    return new SutraError('DISK_FULL', 'the store is read-only: no space left on its disk');
   }
 
   private openGroup(): Group {

@@ -833,7 +833,7 @@ async function expectInvalid(call: Promise<unknown>, ...fields: string[]): Promi
 }
 
 /** Names, their keys and other keys, so that operations meet. */
-const IDS = [
+export const IDS = [
   'a',
   'b',
   'c',

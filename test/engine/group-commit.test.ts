@@ -200,3 +200,40 @@ describe('a failed disk', () => {
     await codeOf(store.close());
   });
 });
+
+describe('an answer that takes no sequence', () => {
+  /** A store of `a`, whose forgetting hangs in the disk until it is let go. */
+  async function forgetting() {
+    const { disk, store } = open();
+    await store.commits.learn(concept('a'));
+    let letGo: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (letGo = resolve));
+    disk.holdAsync = (kind) => (kind === 'sync' ? held : null);
+    const forgotten = codeOf(store.commits.forgetConcept('a'));
+    const refused = codeOf(store.commits.associate(link('a', 'a')));
+    const batch = codeOf(store.commits.batch([concept('b')], [link('a', 'b')]));
+    const again = store.commits.forgetConcept('a').then(
+      (gone) => (gone === null ? 'nothing' : 'gone'),
+      (error: unknown) => (error instanceof SutraError ? error.code : String(error)),
+    );
+    const answers = Promise.all([forgotten, refused, batch, again]);
+    return { disk, store, letGo, answers };
+  }
+
+  test('is not given before what it rests on is durable', async () => {
+    const { store, letGo, answers } = await forgetting();
+    expect(await soon(answers)).toBe('pending');
+    expect(store.findSlot('a')).toBeGreaterThanOrEqual(0);
+    letGo();
+    expect(await answers).toEqual(['done', 'UNKNOWN_CONCEPT', 'UNKNOWN_CONCEPT', 'nothing']);
+    await store.close();
+  });
+
+  test('is not given at all when that came to nothing', async () => {
+    const { disk, store, letGo, answers } = await forgetting();
+    failWhen(disk, 'EIO', ({ kind }) => kind === 'sync');
+    letGo();
+    expect(new Set(await answers)).toEqual(new Set(['DISK_FAILED']));
+    await codeOf(store.close());
+  });
+});

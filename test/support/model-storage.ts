@@ -103,6 +103,19 @@ export class ModelStorage implements Storage {
     this.nowUs = options.nowUs ?? (() => Date.now() * 1000);
   }
 
+  /** Another model in the same state; what is done to one leaves the other as it is. */
+  fork(): ModelStorage {
+    const copy = new ModelStorage({ dimension: this.explicitDimension, nowUs: this.nowUs });
+    copy.state = {
+      concepts: new Map(this.state.concepts),
+      associations: new Map(this.state.associations),
+    };
+    copy.sequence = this.sequence;
+    copy.snapshotSequence = this.snapshotSequence;
+    copy.checkpoints = this.checkpoints;
+    return copy;
+  }
+
   async learnConcept(concept: ConceptInput, options?: CallOptions): Promise<WriteReceipt> {
     this.begin(options);
     checkConcept(concept, options);
