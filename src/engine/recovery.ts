@@ -52,7 +52,7 @@ export interface Recovered {
   readonly epoch: number;
   /** End of the last segment; null when there is none. */
   readonly position: LogPosition | null;
-  /** The last segment ends with a Closed marker. */
+  /** The last segment ends with a Closed marker, and the lock file says that it was synced. */
   readonly closed: boolean;
   readonly sealed: boolean;
   readonly torn: TornTail | null;
@@ -258,8 +258,15 @@ function replay(
             chain: end.chain,
             nextSequence: end.nextSequence,
           },
-    // A marker with torn bytes behind it closed an earlier writer; the one behind it crashed.
-    closed: end !== null && end.closed && end.bad === null,
+    // A marker with torn bytes behind it closed an earlier writer; the one behind it crashed. And one whose own sync failed
+    // may be in the page cache only, where no later sync writes it: what stood behind it would be lost with it.
+    closed:
+      end !== null &&
+      end.closed &&
+      end.bad === null &&
+      durable !== null &&
+      durable.segmentOrdinal === endOrdinal &&
+      durable.segmentBytes >= end.offset,
     sealed: end?.sealed ?? false,
     torn,
     replayed,

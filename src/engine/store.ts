@@ -258,6 +258,11 @@ export class Store {
             await writing.log.close();
           }
         }
+        const { log, lock } = writing;
+        // Says that the closed marker was synced, so that the next writer may append behind it.
+        if (log.broken === null) {
+          lock.publishDurable(this.state.sequence, log.ordinal, log.offset, log.syncedThrough);
+        }
       }
     } catch (error) {
       throw translate(error, this.directory);

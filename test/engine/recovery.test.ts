@@ -3,6 +3,12 @@
 import { describe, expect, test } from 'vitest';
 
 import { SutraError } from '#sutra/errors';
+import {
+  decodeFrameHeader,
+  FRAME_HEADER_BYTES,
+  headerSeed,
+  SEGMENT_HEADER_BYTES,
+} from '#sutra/engine/format/frame';
 import { Store } from '#sutra/engine/store';
 
 import { DIRECTORY, STORE_OPTIONS } from '../support/scenario.js';
@@ -63,6 +69,54 @@ describe('a torn tail', () => {
   });
 });
 
+describe('a closed marker', () => {
+  /** Closes with a sync of the marker that fails: from then on the page cache has it, and no later sync writes it. */
+  async function closedBadly(disk: SimDisk): Promise<void> {
+    const { store } = open(disk);
+    await learn(store, 'a');
+    disk.onOperation = ({ kind, path }) =>
+      kind === 'sync' && path.endsWith('.log') ? 'EIO' : null;
+    await expect(store.close()).rejects.toMatchObject({ code: 'DISK_FAILED' });
+    disk.onOperation = () => null;
+  }
+
+  test('whose sync failed does not take what is written behind it away with it', async () => {
+    const disk = new SimDisk();
+    await closedBadly(disk);
+    const { store } = open(disk);
+    await learn(store, 'b');
+    const crashed = open(disk.crash(() => 0)).store;
+    expect(crashed.state.sequence).toBe(2);
+    await crashed.close();
+    await store.close();
+  });
+
+  test('that was synced is appended behind, and the segment not copied', async () => {
+    const disk = new SimDisk();
+    const inodes = new Set<number | undefined>();
+    for (const id of ['a', 'b', 'c']) {
+      const { store } = open(disk);
+      await learn(store, id);
+      await store.close();
+      inodes.add(disk.stat(segment(1))?.inode);
+    }
+    expect(inodes.size).toBe(1);
+  });
+});
+
+/** Where the frames of a segment end. */
+function framesOf(bytes: Uint8Array): { end: number }[] {
+  const frames: { end: number }[] = [];
+  const seed = headerSeed(bytes.subarray(16, 32));
+  for (let at = SEGMENT_HEADER_BYTES; at < bytes.length;) {
+    const header = decodeFrameHeader(bytes, at, seed);
+    if (header === null) throw new Error(`no frame at ${at}`);
+    at += FRAME_HEADER_BYTES + header.payloadBytes;
+    frames.push({ end: at });
+  }
+  return frames;
+}
+
 /** The code that opening the disk ends with, for a writer and for a reader. */
 function codesOf(disk: SimDisk): string[] {
   return [false, true].map((readOnly) => {
@@ -106,6 +160,56 @@ describe('damage', () => {
     const disk = await twoSegments();
     disk.unlink(segment(2));
     expect(codesOf(disk)).toEqual(['DAMAGED', 'DAMAGED']);
+  });
+});
+
+describe('a log that was put together from two histories of one store', () => {
+  /** The same store twice, which then went different ways of equal length. */
+  async function fork(roll: boolean): Promise<SimDisk[]> {
+    const disk = new SimDisk();
+    const first = open(disk);
+    await learn(first.store, 'a');
+    const copies = [disk.killed(), disk.killed()];
+    await first.store.close();
+    for (const [index, copy] of copies.entries()) {
+      const { store } = open(copy);
+      await learn(store, 'b', `content ${index}`);
+      if (roll) await store.flush();
+      await learn(store, 'c');
+      await learn(store, 'd');
+      await store.close();
+    }
+    return copies.map((copy) => {
+      const alone = withoutLock(copy);
+      if (roll) alone.unlink(`${DIRECTORY}/storage.dat`);
+      return alone;
+    });
+  }
+
+  test('is refused where a frame does not follow on the one before it', async () => {
+    const [one, other] = await fork(false);
+    if (one === undefined || other === undefined) throw new Error('no fork');
+    const bytes = one.bytesOf(segment(1));
+    const others = other.bytesOf(segment(1));
+    expect(others.length).toBe(bytes.length);
+    // The frame of `b` from the other: whole, of this store, and with the right sequence.
+    const differs = [...bytes.keys()].filter((at) => bytes[at] !== others[at]);
+    const frames = framesOf(bytes);
+    const second = frames.findIndex(({ end }) => end > (differs[0] ?? 0));
+    bytes.set(
+      others.subarray(frames[second - 1]?.end, frames[second]?.end),
+      frames[second - 1]?.end,
+    );
+    one.put(segment(1), bytes);
+    expect(codesOf(one)).toEqual(['DAMAGED', 'DAMAGED']);
+  });
+
+  test('is refused where a segment does not follow on the one before it', async () => {
+    const [one, other] = await fork(true);
+    if (one === undefined || other === undefined) throw new Error('no fork');
+    expect(codesOf(one)).toEqual(['opened', 'opened']);
+    one.put(segment(1), other.bytesOf(segment(1)));
+    expect(codesOf(one)).toEqual(['DAMAGED', 'DAMAGED']);
   });
 });
 

@@ -211,6 +211,7 @@ export class WriteLog {
         const took = await this.file.writeAsync(this.marker, 0, FRAME_HEADER_BYTES, this.offset);
         if (took !== FRAME_HEADER_BYTES) this.file.truncate(this.offset);
         await this.file.datasyncAsync();
+        if (took === FRAME_HEADER_BYTES) this.offset += FRAME_HEADER_BYTES;
       } catch (error) {
         if (!isDiskFull(error)) throw this.fail('close', error);
         this.file.truncate(this.offset);
