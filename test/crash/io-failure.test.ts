@@ -75,6 +75,8 @@ async function run(plan: Plan): Promise<Outcome> {
   const disk = new SimDisk();
   const scenario = new Scenario(disk, random, { ...STORE_OPTIONS, durability }, 12);
   let isWell = false;
+  /** Power cuts between two bursts, with what must be there then: everything, and nothing that was refused. */
+  const images: { readonly disk: SimDisk; readonly sequence: number }[] = [];
   disk.onOperation = ({ index }) => {
     if (isWell || index < n || (!forEver && index > n)) return null;
     return verdict;
@@ -111,6 +113,10 @@ async function run(plan: Plan): Promise<Outcome> {
         const reported = await bounded(current.failed, 'the report of a failure');
         if (current.problem === null) throw new Error(`healthy after ${reported.message}`);
         break;
+      }
+      if (durability === 'always' && random() < 0.3) {
+        const sequence = scenario.acknowledgedSequence;
+        images.push({ disk: disk.crash(randomChoice(random)), sequence });
       }
       if (draw < 0.15) {
         await failure(current.flush(), 'flush');
@@ -153,6 +159,17 @@ async function run(plan: Plan): Promise<Outcome> {
   // As the process left it; the lock must be free by now.
   await verify(disk, scenario, scenario.acknowledgedSequence);
   await verify(crashed, scenario, least);
+  for (const image of images) {
+    await verify(image.disk, scenario, image.sequence, image.sequence);
+  }
+  // What was recovered from a cache that no sync will ever write must have been written anew.
+  const later = disk.crash(randomChoice(random));
+  const again = Store.open(DIRECTORY, new SimEnvironment(later, 10), STORE_OPTIONS);
+  const { sequence } = again.state;
+  await again.close();
+  if (sequence < scenario.acknowledgedSequence) {
+    throw new Error(`lost after recovery: ${scenario.acknowledgedSequence}, found ${sequence}`);
+  }
   return { isBeyond, ended };
 }
 
@@ -160,10 +177,15 @@ async function isFinal(store: Store): Promise<boolean> {
   return Promise.race([store.failed.then(() => true), Promise.resolve().then(() => false)]);
 }
 
-async function verify(disk: SimDisk, scenario: Scenario, least: number): Promise<void> {
+async function verify(
+  disk: SimDisk,
+  scenario: Scenario,
+  least: number,
+  most = scenario.madeSequence,
+): Promise<void> {
   const store = Store.open(DIRECTORY, new SimEnvironment(disk, 9), STORE_OPTIONS);
   try {
-    checkAgainst(scenario, store, least, scenario.madeSequence);
+    checkAgainst(scenario, store, least, most);
     await checkWritesOn(disk, store, false);
   } finally {
     await store.close();

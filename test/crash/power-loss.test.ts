@@ -4,7 +4,7 @@
  * nothing that was never written is, no batch is there by half, and the store takes writes again. Recovery is cut off by
  * further power cuts, up to three deep.
  *
- * SUTRA_CRASH_SEEDS histories (default 1), SUTRA_CRASH_STATES states per operation (default 4).
+ * SUTRA_CRASH_SEEDS histories (default 1), SUTRA_CRASH_STATES states per operation (default 3, twice that before syncs).
  */
 
 import { describe, expect, test } from 'vitest';
@@ -23,7 +23,7 @@ import { everyChoice, randomChoice, SimDisk, type Choose } from '../support/sim-
 import { SimEnvironment } from '../support/sim-environment.js';
 
 const SEEDS = Number(process.env['SUTRA_CRASH_SEEDS'] ?? 1);
-const STATES = Number(process.env['SUTRA_CRASH_STATES'] ?? 4);
+const STATES = Number(process.env['SUTRA_CRASH_STATES'] ?? 3);
 /** Enumerate all states when there are at most so many. */
 const FEW = 24;
 const DEPTH = 3;
@@ -34,6 +34,8 @@ interface Image {
   /** Sequences that the state must lie between. */
   readonly least: number;
   readonly most: number;
+  /** What storage.dat by itself must hold: a flush that was done. */
+  readonly flushed: number;
 }
 
 /** States of `disk` now: all when few, else `count` random ones. */
@@ -55,13 +57,13 @@ async function verify(
   random: () => number,
   depth: number,
 ): Promise<number> {
-  const { disk, least, most, at } = image;
+  const { disk, least, most, at, flushed } = image;
   let states = 1;
   const nested: Image[] = [];
   if (depth < DEPTH && random() < 0.04) {
     disk.onOperation = ({ kind, path }) => {
       for (const state of crashStates(disk, random, 1).slice(0, 2)) {
-        nested.push({ disk: state, at: `${at}, then recovery: ${kind} ${path}`, least, most });
+        nested.push({ ...image, disk: state, at: `${at}, then recovery: ${kind} ${path}` });
       }
       return null;
     };
@@ -71,6 +73,9 @@ async function verify(
     disk.onOperation = () => null;
     try {
       checkAgainst(scenario, store, least, most);
+      const { base } = store.state.levels;
+      const stored = base?.path === `${DIRECTORY}/storage.dat` ? base.sequence : 0;
+      if (stored < flushed) throw new Error(`flushed ${flushed}, storage.dat holds ${stored}`);
       await checkWritesOn(disk, store, random() < 0.1);
     } finally {
       await store.close();
@@ -90,12 +95,13 @@ async function run(seed: number, durability: 'always' | 'interval'): Promise<num
   const images: Image[] = [];
   /** Under interval: what a finished sync is known to cover. */
   let floor = 0;
+  let flushed = 0;
   disk.onOperation = ({ index, kind, path }) => {
     const least = durability === 'always' ? scenario.acknowledgedSequence : floor;
     const at = `operation ${index}, ${kind} ${path}`;
     const count = kind === 'sync' || kind === 'syncDirectory' ? STATES * 2 : STATES;
     for (const state of crashStates(disk, random, count)) {
-      images.push({ disk: state, at, least, most: scenario.madeSequence });
+      images.push({ disk: state, at, least, most: scenario.madeSequence, flushed });
     }
     return null;
   };
@@ -105,7 +111,7 @@ async function run(seed: number, durability: 'always' | 'interval'): Promise<num
     const draw = random();
     if (draw < 0.1) {
       await store.flush();
-      floor = scenario.acknowledgedSequence;
+      floor = flushed = scenario.acknowledgedSequence;
     } else if (draw < 0.25) {
       await store.close();
       floor = scenario.acknowledgedSequence;
