@@ -4,7 +4,7 @@
  * with a line in the log, or all of it. Everything else is refused as DAMAGED or UNSUPPORTED_FORMAT, at the latest when
  * the damaged byte is read.
  *
- * SUTRA_FLIP_STRIDE: every so manieth byte (default 5; 1 is every byte), a random bit in each.
+ * SUTRA_FLIP_STRIDE: every so manieth byte (default 16; 1 is every byte), from a random first one, a random bit in each.
  */
 
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -20,7 +20,7 @@ import { SimDisk } from '../support/sim-disk.js';
 import { SimEnvironment } from '../support/sim-environment.js';
 import { checkState } from '../support/whole-store.js';
 
-const STRIDE = Number(process.env['SUTRA_FLIP_STRIDE'] ?? 5);
+const STRIDE = Number(process.env['SUTRA_FLIP_STRIDE'] ?? 16);
 const OPTIONS = { ...STORE_OPTIONS, threshold: 1_000_000 };
 const LOCK = `${DIRECTORY}/lock`;
 const SNAPSHOT = `${DIRECTORY}/storage.dat`;

@@ -5,7 +5,7 @@
  * store reports what is final, closes, lets go of all its files, opens again, and holds together. It is then opened both
  * as a killed process leaves it and as a power cut does.
  *
- * SUTRA_IO_SEEDS histories (default 1), SUTRA_IO_STRIDE: every so manieth N (default 1).
+ * SUTRA_IO_SEEDS histories (default 1), SUTRA_IO_STRIDE: every so manieth N (default 3).
  */
 
 import { describe, expect, test } from 'vitest';
@@ -25,7 +25,7 @@ import { randomChoice, SimDisk, type Verdict } from '../support/sim-disk.js';
 import { SimEnvironment } from '../support/sim-environment.js';
 
 const SEEDS = Number(process.env['SUTRA_IO_SEEDS'] ?? 1);
-const STRIDE = Number(process.env['SUTRA_IO_STRIDE'] ?? 1);
+const STRIDE = Number(process.env['SUTRA_IO_STRIDE'] ?? 3);
 const STEPS = 14;
 
 interface Plan {
