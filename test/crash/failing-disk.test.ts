@@ -22,6 +22,8 @@ import { seededRandom, testSeed } from '../support/random.js';
 import { checkDirectory } from '../support/whole-store.js';
 
 const PROCESSES = Number(process.env['SUTRA_CRASH_PROCESSES'] ?? 3);
+/** Bounds a hang. */
+const LONGEST_MS = 60_000 * PROCESSES;
 const CLIENTS = 4;
 const THRESHOLD = 60;
 /** Bounds a hang. */
@@ -161,30 +163,34 @@ describe('a disk that fails under a server', () => {
     ['sync', 'interval'],
     ['write', 'always'],
   ] as const) {
-    test(`ends it, and what it acknowledged is there: ${call}, durability ${durability}`, async () => {
-      const seed = testSeed();
-      const random = seededRandom(seed);
-      const counts = { processes: 0, atStart: 0, acknowledged: 0 };
-      for (let n = 0; n < PROCESSES; n++) {
-        // While it starts, early, or late.
-        const after = Math.floor(random() * ([3, 60, 300][n % 3] ?? 0));
-        const fault = call === 'sync' ? { syncAfter: after } : { writeAfter: after };
-        try {
-          await run(fault, durability, counts);
-        } catch (error) {
-          const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
-          throw new Error(`SUTRA_TEST_SEED=${seed}, ${call} ${after}: ${message}`, {
-            cause: error,
-          });
+    test(
+      `ends it, and what it acknowledged is there: ${call}, durability ${durability}`,
+      async () => {
+        const seed = testSeed();
+        const random = seededRandom(seed);
+        const counts = { processes: 0, atStart: 0, acknowledged: 0 };
+        for (let n = 0; n < PROCESSES; n++) {
+          // While it starts, early, or late.
+          const after = Math.floor(random() * ([3, 60, 300][n % 3] ?? 0));
+          const fault = call === 'sync' ? { syncAfter: after } : { writeAfter: after };
+          try {
+            await run(fault, durability, counts);
+          } catch (error) {
+            const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+            throw new Error(`SUTRA_TEST_SEED=${seed}, ${call} ${after}: ${message}`, {
+              cause: error,
+            });
+          }
         }
-      }
-      console.log(
-        `row 4, EIO from a ${call} on, ${durability}: ${counts.processes} processes (${counts.atStart} ` +
-          `failed at start), ${counts.acknowledged} writes acknowledged, 0 lost, 0 false ` +
-          `acknowledgements, seed ${seed}`,
-      );
-      expect(counts.acknowledged).toBeGreaterThan(0);
-    }, 600_000);
+        console.log(
+          `row 4, EIO from a ${call} on, ${durability}: ${counts.processes} processes (${counts.atStart} ` +
+            `failed at start), ${counts.acknowledged} writes acknowledged, 0 lost, 0 false ` +
+            `acknowledgements, seed ${seed}`,
+        );
+        expect(counts.acknowledged).toBeGreaterThan(0);
+      },
+      LONGEST_MS,
+    );
   }
 
   test('and takes every long write in pieces: nothing is lost or mixed up', async () => {

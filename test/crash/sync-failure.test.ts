@@ -19,6 +19,8 @@ import { randomChoice, SimDisk } from '../support/sim-disk.js';
 import { SimEnvironment } from '../support/sim-environment.js';
 
 const SEEDS = Number(process.env['SUTRA_CRASH_SEEDS'] ?? 1);
+/** Bounds a hang. */
+const LONGEST_MS = 300_000 * SEEDS;
 const STATES = Number(process.env['SUTRA_CRASH_STATES'] ?? 4);
 const STEPS = 20;
 
@@ -199,31 +201,35 @@ describe('a sync that fails', () => {
   for (const durability of ['always', 'interval'] as const) {
     for (const forEver of [false, true]) {
       const how = `${forEver ? 'for ever' : 'once'}, durability ${durability}`;
-      test(`is final, and nothing acknowledged is lost: ${how}`, async () => {
-        const first = testSeed();
-        const counts = { served: 0, opening: 0, checkpoint: 0, rejected: 0, powerCuts: 0 };
-        for (let s = 0; s < SEEDS; s++) {
-          const seed = (first + s) >>> 0;
-          for (let n = 1; ; n++) {
-            if (n > 5000) throw new Error('the history does not end');
-            try {
-              if (!(await run({ seed, n, forEver, durability }, counts))) break;
-            } catch (error) {
-              const message =
-                error instanceof Error ? (error.stack ?? error.message) : String(error);
-              throw new Error(`SUTRA_TEST_SEED=${seed}, sync ${n}: ${message}`, { cause: error });
+      test(
+        `is final, and nothing acknowledged is lost: ${how}`,
+        async () => {
+          const first = testSeed();
+          const counts = { served: 0, opening: 0, checkpoint: 0, rejected: 0, powerCuts: 0 };
+          for (let s = 0; s < SEEDS; s++) {
+            const seed = (first + s) >>> 0;
+            for (let n = 1; ; n++) {
+              if (n > 5000) throw new Error('the history does not end');
+              try {
+                if (!(await run({ seed, n, forEver, durability }, counts))) break;
+              } catch (error) {
+                const message =
+                  error instanceof Error ? (error.stack ?? error.message) : String(error);
+                throw new Error(`SUTRA_TEST_SEED=${seed}, sync ${n}: ${message}`, { cause: error });
+              }
             }
           }
-        }
-        const { served, opening, checkpoint, rejected, powerCuts } = counts;
-        console.log(
-          `row 4, simulated, ${how}: ${served + opening + checkpoint} syncs failed (${served} of the ` +
-            `log, ${opening} at opening, ${checkpoint} of checkpoints), ${rejected} late writes refused, ` +
-            `${powerCuts} power cuts after reopening, 0 false acknowledgements, seed ${first}`,
-        );
-        expect(served).toBeGreaterThan(5 * SEEDS);
-        expect(checkpoint).toBeGreaterThan(0);
-      }, 600_000);
+          const { served, opening, checkpoint, rejected, powerCuts } = counts;
+          console.log(
+            `row 4, simulated, ${how}: ${served + opening + checkpoint} syncs failed (${served} of the ` +
+              `log, ${opening} at opening, ${checkpoint} of checkpoints), ${rejected} late writes refused, ` +
+              `${powerCuts} power cuts after reopening, 0 false acknowledgements, seed ${first}`,
+          );
+          expect(served).toBeGreaterThan(5 * SEEDS);
+          expect(checkpoint).toBeGreaterThan(0);
+        },
+        LONGEST_MS,
+      );
     }
   }
 });

@@ -18,6 +18,8 @@ import { RecordedHistory } from '../support/recorded-history.js';
 import { checkDirectory } from '../support/whole-store.js';
 
 const OPERATIONS = Number(process.env['SUTRA_HISTORY_OPERATIONS'] ?? 150);
+/** Bounds a hang. */
+const LONGEST_MS = 2_000 * OPERATIONS;
 const THRESHOLD = 100;
 
 /** A turn of the event loop now and then, so that clients meet in ever other ways. */
@@ -29,68 +31,76 @@ function pauses(random: () => number): () => Promise<void> {
 
 describe('what concurrent clients are told has one explanation', () => {
   for (const durability of ['always', 'interval'] as const) {
-    test(`embedded, ${durability}`, async () => {
-      const seed = testSeed();
-      const random = seededRandom(seed);
-      const path = temporaryPath();
-      const options = { durability, threshold: THRESHOLD };
-      const storage = await ConcurrentStorage.open(path, options);
-      const history = new RecordedHistory();
-      const clients = 16;
-      await Promise.all(
-        Array.from({ length: clients }, (_, n) =>
-          history.client(storage, (seed + n) | 0, OPERATIONS, pauses(random)),
-        ),
-      );
-      const { checkpoints } = await storage.stats();
-      const { model, writes, others, states } = await history.judge();
-      await compareAll(storage, model);
-      await storage.close();
-      const again = await ConcurrentStorage.open(path, options);
-      await compareAll(again, model);
-      await again.close();
-      await checkDirectory(path);
-      console.log(
-        `history, embedded, ${durability}: ${clients} clients, ${writes} writes replayed, ${others} other ` +
-          `answers explained over ${states} states, ${checkpoints} checkpoints, seed ${seed}`,
-      );
-      expect(checkpoints).toBeGreaterThan(0);
-      expect(writes).toBeGreaterThan(OPERATIONS);
-    }, 300_000);
+    test(
+      `embedded, ${durability}`,
+      async () => {
+        const seed = testSeed();
+        const random = seededRandom(seed);
+        const path = temporaryPath();
+        const options = { durability, threshold: THRESHOLD };
+        const storage = await ConcurrentStorage.open(path, options);
+        const history = new RecordedHistory();
+        const clients = 16;
+        await Promise.all(
+          Array.from({ length: clients }, (_, n) =>
+            history.client(storage, (seed + n) | 0, OPERATIONS, pauses(random)),
+          ),
+        );
+        const { checkpoints } = await storage.stats();
+        const { model, writes, others, states } = await history.judge();
+        await compareAll(storage, model);
+        await storage.close();
+        const again = await ConcurrentStorage.open(path, options);
+        await compareAll(again, model);
+        await again.close();
+        await checkDirectory(path);
+        console.log(
+          `history, embedded, ${durability}: ${clients} clients, ${writes} writes replayed, ${others} other ` +
+            `answers explained over ${states} states, ${checkpoints} checkpoints, seed ${seed}`,
+        );
+        expect(checkpoints).toBeGreaterThan(0);
+        expect(writes).toBeGreaterThan(OPERATIONS);
+      },
+      LONGEST_MS,
+    );
 
-    test(`served, ${durability}`, async () => {
-      const seed = testSeed();
-      const random = seededRandom(seed);
-      const path = temporaryPath();
-      const args = ['--storage', path, '--durability', durability];
-      const server = await startServe([...args, '--threshold', String(THRESHOLD)]);
-      const history = new RecordedHistory();
-      const clients = Array.from(
-        { length: 8 },
-        () => new StorageClient(server.address, { timeoutMs: 30_000 }),
-      );
-      await Promise.all(
-        clients.map((client, n) =>
-          history.client(client, (seed + n) | 0, OPERATIONS, pauses(random)),
-        ),
-      );
-      const { model, writes, others, states } = await history.judge();
-      const [first] = clients;
-      if (first === undefined) throw new Error('no client');
-      const { checkpoints } = await first.stats();
-      await compareAll(first, model);
-      await Promise.all(clients.map((client) => client.close()));
-      await server.kill9();
-      const again = await ConcurrentStorage.open(path);
-      await compareAll(again, model);
-      await again.close();
-      await checkDirectory(path);
-      console.log(
-        `history, served, ${durability}: ${clients.length} connections, ${writes} writes replayed, ${others} ` +
-          `other answers explained over ${states} states, ${checkpoints} checkpoints, seed ${seed}`,
-      );
-      expect(checkpoints).toBeGreaterThan(0);
-      expect(writes).toBeGreaterThan(OPERATIONS);
-    }, 300_000);
+    test(
+      `served, ${durability}`,
+      async () => {
+        const seed = testSeed();
+        const random = seededRandom(seed);
+        const path = temporaryPath();
+        const args = ['--storage', path, '--durability', durability];
+        const server = await startServe([...args, '--threshold', String(THRESHOLD)]);
+        const history = new RecordedHistory();
+        const clients = Array.from(
+          { length: 8 },
+          () => new StorageClient(server.address, { timeoutMs: 30_000 }),
+        );
+        await Promise.all(
+          clients.map((client, n) =>
+            history.client(client, (seed + n) | 0, OPERATIONS, pauses(random)),
+          ),
+        );
+        const { model, writes, others, states } = await history.judge();
+        const [first] = clients;
+        if (first === undefined) throw new Error('no client');
+        const { checkpoints } = await first.stats();
+        await compareAll(first, model);
+        await Promise.all(clients.map((client) => client.close()));
+        await server.kill9();
+        const again = await ConcurrentStorage.open(path);
+        await compareAll(again, model);
+        await again.close();
+        await checkDirectory(path);
+        console.log(
+          `history, served, ${durability}: ${clients.length} connections, ${writes} writes replayed, ${others} ` +
+            `other answers explained over ${states} states, ${checkpoints} checkpoints, seed ${seed}`,
+        );
+        expect(checkpoints).toBeGreaterThan(0);
+        expect(writes).toBeGreaterThan(OPERATIONS);
+      },
+      LONGEST_MS,
+    );
   }
 });

@@ -18,6 +18,8 @@ import { testSeed } from '../support/random.js';
 import { checkDirectory } from '../support/whole-store.js';
 
 const RUNS = Number(process.env['SUTRA_SERVED_RUNS'] ?? 1);
+/** Bounds a hang. */
+const LONGEST_MS = 120_000 * RUNS;
 /** Ends of the server in each. */
 const ENDS = 4;
 
@@ -150,21 +152,25 @@ async function runHistory(
 
 describe('a served store whose server is ended', () => {
   for (const durability of ['always', 'interval'] as const) {
-    test(`answers as the model does after each restart: ${durability}`, async () => {
-      const seed = testSeed();
-      const counts: Counts = { operations: 0, restarts: 0, cutOff: 0, wentIn: 0 };
-      const args = ['--durability', durability, '--threshold', '20'];
-      // Without shrinking: each try starts servers, and the seed brings the history back.
-      await fc.assert(
-        fc.asyncProperty(aHistory, (steps) => runHistory(steps, args, counts)),
-        { numRuns: RUNS, seed: seed | 0, endOnFailure: true },
-      );
-      console.log(
-        `served histories, ${durability}: ${RUNS} histories, ${counts.operations} operations, ` +
-          `${counts.restarts} restarts, ${counts.cutOff} calls cut off (${counts.wentIn} of them went in), ` +
-          `0 differences, seed ${seed}`,
-      );
-      expect(counts.restarts).toBe(ENDS * RUNS);
-    }, 600_000);
+    test(
+      `answers as the model does after each restart: ${durability}`,
+      async () => {
+        const seed = testSeed();
+        const counts: Counts = { operations: 0, restarts: 0, cutOff: 0, wentIn: 0 };
+        const args = ['--durability', durability, '--threshold', '20'];
+        // Without shrinking: each try starts servers, and the seed brings the history back.
+        await fc.assert(
+          fc.asyncProperty(aHistory, (steps) => runHistory(steps, args, counts)),
+          { numRuns: RUNS, seed: seed | 0, endOnFailure: true },
+        );
+        console.log(
+          `served histories, ${durability}: ${RUNS} histories, ${counts.operations} operations, ` +
+            `${counts.restarts} restarts, ${counts.cutOff} calls cut off (${counts.wentIn} of them went in), ` +
+            `0 differences, seed ${seed}`,
+        );
+        expect(counts.restarts).toBe(ENDS * RUNS);
+      },
+      LONGEST_MS,
+    );
   }
 });

@@ -129,15 +129,15 @@ export class RecordedHistory {
     const windows = this.windows(writes);
     const feasible = new Map<Recorded, number[]>(others.map((other) => [other, []]));
     const waiting = [...others].sort((a, b) => lowOf(windows, a) - lowOf(windows, b));
+    let begun = 0;
     let active: Recorded[] = [];
     let states = 0;
     const model = new ModelStorage();
     /** What the others say at the state after sequence `sequence`. */
     const look = async (sequence: number): Promise<void> => {
-      for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
+      for (let next = waiting[begun]; next !== undefined; next = waiting[++begun]) {
         if (lowOf(windows, next) > sequence) break;
         active.push(next);
-        waiting.shift();
       }
       active = active.filter((other) => (windows.get(other)?.high ?? 0) >= sequence);
       for (const other of active) {
