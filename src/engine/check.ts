@@ -134,6 +134,8 @@ class Check {
   private readonly findings: Finding[] = [];
   private readonly notes: Finding[] = [];
   private readonly counts = new Map<string, number>();
+  /** The sequences of the snapshots, as far as they are known. */
+  private readonly lastHeld = new Map<string, number>();
   private isNewer = false;
   private previousReaches = false;
 
@@ -168,7 +170,7 @@ class Check {
     const lost = lostBy(best, log, [current, previous]);
     return {
       files: this.fileChecks(log, current, previous),
-      findings: this.withStakes(lost, previous.isWhole),
+      findings: this.withStakes(lost, log),
       notes: this.notes,
       state,
       way: best,
@@ -194,7 +196,7 @@ class Check {
   }
 
   private fault(file: string, error: SutraError, offset = error.offset): void {
-    const prefix = `${this.files.directory}/${file}: `;
+    const prefix = `${this.files.path(file)}: `;
     this.isNewer ||= error.code === 'UNSUPPORTED_FORMAT';
     let what = error.message;
     if (what.startsWith(prefix)) what = what.slice(prefix.length);
@@ -213,11 +215,12 @@ class Check {
     if (!this.files.has(name)) return { exists: false, header: null, isWhole: false };
     let file: SnapshotFile;
     try {
-      file = openSnapshotFile(this.files.view(), `${this.files.directory}/${name}`);
+      file = openSnapshotFile(this.files.view(), this.files.path(name));
     } catch (error) {
       this.fault(name, bytesFault(error));
       return { exists: true, header: null, isWhole: false };
     }
+    this.lastHeld.set(name, file.header.sequence);
     let isWhole = true;
     const blocks = checkBlocks(file, (error, offset) => {
       isWhole = false;
@@ -384,17 +387,25 @@ class Check {
     return checks;
   }
 
-  /** The findings, with what was left out for their number, and with what is lost. */
-  private withStakes(lost: readonly [number, number] | null, previousIsWhole: boolean): Finding[] {
+  /** The findings, with what was left out for their number, and with what is lost where that file would have held it. */
+  private withStakes(lost: readonly [number, number] | null, log: LogCheck): Finding[] {
     const all = [...this.findings];
     for (const [file, count] of this.counts) {
       if (count > MAX_FINDINGS) all.push({ file, what: `and ${count - MAX_FINDINGS} more` });
     }
     if (lost === null) return all;
-    // A whole .prev is only a copy that has lost its use.
-    const isCopy = (file: string): boolean => file === PREVIOUS_NAME && previousIsWhole;
-    return all.map((f) => (isCopy(f.file) ? f : { ...f, sequences: lost }));
+    return all.map((finding) => {
+      const holds = this.lastHeld.get(finding.file) ?? segmentHolds(log, finding.file);
+      return holds < lost[0] ? finding : { ...finding, sequences: lost };
+    });
   }
+}
+
+/** The last sequence that a segment can have held: one below the first of the segment after it. */
+function segmentHolds(log: LogCheck, name: string): number {
+  const at = log.segments.findIndex((segment) => segment.name === name);
+  const next = at < 0 ? undefined : log.segments[at + 1];
+  return (next?.header?.firstSequence ?? Infinity) - 1;
 }
 
 /** The ways to a state, best first: the one that leads furthest, and of these the one from the newest snapshot. */

@@ -6,7 +6,7 @@
  * Which limits make one state of it is explained in lock-file.ts; this takes the same steps as a reader that opens.
  */
 
-import { join } from 'node:path';
+import { basename, join, normalize } from 'node:path';
 
 import { SutraError } from '../errors.js';
 import type { Disk, DiskFile, FileIdentity, OpenMode } from './disk.js';
@@ -110,6 +110,11 @@ export class PinnedFiles {
     return this.files.has(name);
   }
 
+  /** The path that messages name it by. */
+  path(name: string): string {
+    return join(this.directory, name);
+  }
+
   /** The open file of that name. */
   file(name: string): DiskFile {
     const file = this.files.get(name);
@@ -177,8 +182,8 @@ class PinnedDisk implements Disk {
   }
 
   private nameOf(path: string): string | null {
-    const name = path.slice(this.pinned.directory.length).replace(/^\/+/, '');
-    const isPinned = join(this.pinned.directory, name) === path && this.pinned.has(name);
+    const name = basename(path);
+    const isPinned = this.pinned.has(name) && this.pinned.path(name) === normalize(path);
     return isPinned && !this.without.includes(name) ? name : null;
   }
 

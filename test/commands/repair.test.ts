@@ -1,12 +1,19 @@
 /** `sutra repair` on the real binary: what it says, what it asks, what it does, and what it leaves. */
 
+import { spawn } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, truncateSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 
 import { errorOf, jsonOf } from '../support/command.js';
 import { flipByte, makeStoreDirectory } from '../support/damaged-directory.js';
-import { runSutra, startServe, temporaryDirectory, temporaryPath } from '../support/fixture.js';
+import {
+  BIN,
+  runSutra,
+  startServe,
+  temporaryDirectory,
+  temporaryPath,
+} from '../support/fixture.js';
 
 interface Document {
   readonly ok: boolean;
@@ -188,6 +195,55 @@ describe('with --accept-loss', () => {
     expect(code).toBe('DAMAGED');
     expect(hint).toContain('backup');
     expect(readdirSync(store)).toEqual(names);
+  });
+});
+
+/** Runs repair on a pseudo-terminal, on which `answer` is typed once it asks. */
+function onTerminal(store: string, answer: string): Promise<{ code: number; output: string }> {
+  const command = `exec ${process.execPath} ${BIN} repair --accept-loss --storage ${store}`;
+  return new Promise((resolve, reject) => {
+    const child = spawn('script', ['-qec', command, '/dev/null'], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+      env: { PATH: process.env['PATH'], TERM: 'dumb' },
+    });
+    let output = '';
+    let isTyped = false;
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+      if (isTyped || !/Type yes to go on: $/.test(output)) return;
+      isTyped = true;
+      child.stdin.write(answer);
+    });
+    child.once('error', reject);
+    child.once('close', (code) => resolve({ code: code ?? -1, output }));
+  });
+}
+
+describe('on a terminal', () => {
+  test('yes is asked for, and taken', async () => {
+    const store = badLog();
+    const { code, output } = await onTerminal(store, 'yes\n');
+    expect(output).toMatch(/would be lost, sequences \d+\.\.40; .* Type yes to go on:/);
+    expect(output).toMatch(/lost: sequences \d+\.\.40/);
+    expect(code).toBe(0);
+    expect(await jsonOf(['verify'], ['--storage', store])).toMatchObject({ ok: true });
+  });
+
+  test.each(['y\n', 'no\n', '\n', '\x04'])('%j is no', async (answer) => {
+    const store = badLog();
+    const before = readdirSync(store);
+    const { code, output } = await onTerminal(store, answer);
+    expect(output).toContain('not confirmed: nothing was changed');
+    expect(code).toBe(5);
+    expect(readdirSync(store)).toEqual(before);
+  });
+
+  test('Ctrl-C ends it with 130', async () => {
+    const store = badLog();
+    const before = readdirSync(store);
+    const { code } = await onTerminal(store, '\x03');
+    expect(code).toBe(130);
+    expect(readdirSync(store)).toEqual(before);
   });
 });
 

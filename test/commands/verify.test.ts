@@ -81,6 +81,19 @@ describe('a whole store', () => {
     expect(stdout).toContain(`is whole: sequence 40, digest ${document.digest ?? ''}`);
   });
 
+  test('by a relative path, and one with a slash too many', async () => {
+    const cwd = join(copyOf(whole), '..');
+    for (const [at, path] of [
+      [cwd, './store'],
+      [cwd, 'store/../store//'],
+      [join(cwd, 'store'), '.'],
+    ] as const) {
+      expect(await jsonOf(['verify'], ['--storage', path], { cwd: at })).toMatchObject({
+        ok: true,
+      });
+    }
+  });
+
   test('is not touched', async () => {
     const store = copyOf(whole);
     const look = (): unknown =>

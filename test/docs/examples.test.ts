@@ -76,7 +76,8 @@ test('the README’s first minutes, embedded and served', async () => {
 }, 120_000);
 
 test('the commands of OPERATIONS', async () => {
-  const [look, backup] = await runPage('docs/OPERATIONS.md');
+  const [look, backup, damaged] = await runPage('docs/OPERATIONS.md');
   expect(look).toContain('"concepts":1');
   expect(backup).toContain('a domestic animal');
+  expect(damaged).toContain('nothing to repair');
 }, 120_000);

@@ -174,6 +174,18 @@ describe('damage', () => {
     expect(findings[0]?.offset).toBeLessThanOrEqual(200);
   });
 
+  test('of a file that held none of what is lost is not blamed for it', async () => {
+    const { disk } = await makeStore(3, true);
+    flip(disk, SNAPSHOT, 5000);
+    flip(disk, segment(4), 70);
+    const { findings, lost } = verify(disk);
+    expect(lost).toEqual([19, 24]);
+    expect(findings.map(({ file, sequences }) => [file, sequences])).toEqual([
+      ['storage.dat', undefined],
+      ['wal-0000000004.log', [19, 24]],
+    ]);
+  });
+
   test('in a copy costs nothing, and says so', async () => {
     const { disk } = await makeStore(3, true);
     flip(disk, SNAPSHOT, 5000);

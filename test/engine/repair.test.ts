@@ -3,7 +3,7 @@
  * goes on from there. And again with the process killed before every operation that changes something.
  */
 
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 
 import { Store } from '#sutra/engine/store';
 import { SutraError } from '#sutra/errors';
@@ -246,6 +246,15 @@ function expectSequence(got: number, expected: Case['sequence']): void {
   expect(got).toBeLessThanOrEqual(expected.most);
 }
 
+let kills = 0;
+let cuts = 0;
+
+afterAll(() => {
+  console.log(
+    `repair: ${CASES.length} kinds of damage, killed ${kills} times, power cut ${cuts} times`,
+  );
+});
+
 /** Giving the lock back is the last operation, and never throws. */
 function fails(disk: SimDisk): boolean {
   try {
@@ -292,6 +301,7 @@ describe.each(CASES)('$name', ({ flushes, damage, sequence, setAside }) => {
     expect(operations).toBeGreaterThan(3);
     for (let n = 1; n <= operations; n++) {
       const disk = made.disk.killed();
+      kills++;
       disk.onOperation = ({ index }) => (index < n ? null : n % 2 === 0 ? 'EIO' : 'ENOSPC');
       expect(fails(disk)).toBe(n < operations);
       expect(disk.openFiles.size).toBe(0);
@@ -313,6 +323,7 @@ describe.each(CASES)('$name', ({ flushes, damage, sequence, setAside }) => {
       for (const choice of [0, 1]) {
         const disk = made.disk.killed();
         const left: SimDisk[] = [];
+        cuts++;
         disk.onOperation = ({ index }) => {
           if (index !== n) return null;
           left.push(disk.crash((options) => (choice === 0 ? 0 : options - 1)));
