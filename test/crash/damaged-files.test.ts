@@ -234,7 +234,7 @@ describe('a flipped bit', () => {
       expect(opened.code, `flipped at ${offset}`).toBe('DAMAGED');
     });
     console.log(`flips: unsealed log: ${flips + strict}, seed ${seed}`);
-  }, 600_000);
+  }, 600_000 * Math.ceil(16 / STRIDE));
 
   test('in a log that was closed costs nothing or is refused', async () => {
     const fixture = await make(12, [], true);
@@ -242,7 +242,7 @@ describe('a flipped bit', () => {
     expect(frames.at(-1)?.kind).toBe(FrameKind.Closed);
     const flips = await flipAll(fixture, segment(1), judge(fixture, fixture.sequence), forget);
     console.log(`flips: closed log: ${flips}, seed ${seed}`);
-  }, 600_000);
+  }, 600_000 * Math.ceil(16 / STRIDE));
 
   test('in a sealed log, or the one behind it, costs nothing or is refused', async () => {
     const fixture = await make(24, [12], false);
@@ -263,7 +263,7 @@ describe('a flipped bit', () => {
       expect(opened.text).toBe(fixture.scenario.expected(fixture.sequence));
     });
     console.log(`flips: sealed log: ${flips}, seed ${seed}`);
-  }, 600_000);
+  }, 600_000 * Math.ceil(16 / STRIDE));
 
   test('in storage.dat is refused, or storage.dat.prev and the log take its place, loudly', async () => {
     const fixture = await make(30, [10, 20, 25], false);
@@ -281,12 +281,12 @@ describe('a flipped bit', () => {
       );
       console.log(`flips: storage.dat, prev ${withPrevious}: ${flips}, seed ${seed}`);
     }
-  }, 600_000);
+  }, 600_000 * Math.ceil(16 / STRIDE));
 
   test('in the lock file never loses anything', async () => {
     const fixture = await make(20, [10], false);
     await flipAll(fixture, LOCK, (opened) => {
       expect(opened.text).toBe(fixture.scenario.expected(fixture.sequence));
     });
-  }, 600_000);
+  }, 600_000 * Math.ceil(16 / STRIDE));
 });

@@ -227,6 +227,6 @@ describe('the Nth operation on the disk fails', () => {
         `${verdict}, ${forEver ? 'for ever' : 'once'}, ${durability}: ${JSON.stringify(counts)}`,
       );
       expect(counts.failed + counts['not opened'] + counts.complete).toBeGreaterThan(10);
-    }, 600_000);
+    }, 600_000 * SEEDS * Math.ceil(3 / STRIDE));
   }
 });

@@ -85,7 +85,7 @@ describe('kill -9', () => {
       `kill -9: ${KILLS} writers, ${sequence} writes, checkpoints up to ${checkpointed}, seed ${seed}`,
     );
     if (KILLS >= 20) expect(checkpointed).toBeGreaterThan(0);
-  }, 600_000);
+  }, 600_000 * Math.ceil(KILLS / 40));
 
   test('of a server under a writing client loses nothing acknowledged', async () => {
     const seed = testSeed();
@@ -124,7 +124,7 @@ describe('kill -9', () => {
     }
     console.log(`kill -9: ${SERVER_KILLS} servers, ${course.found.sequence} writes, seed ${seed}`);
     expect(course.found.sequence).toBeGreaterThan(0);
-  }, 600_000);
+  }, 600_000 * Math.ceil(KILLS / 40));
 });
 
 async function performRemotely(client: StorageClient, call: Call): Promise<number> {
