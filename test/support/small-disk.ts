@@ -6,6 +6,8 @@
 import { spawnSync } from 'node:child_process';
 import {
   closeSync,
+  fstatSync,
+  fsyncSync,
   ftruncateSync,
   mkdirSync,
   openSync,
@@ -68,16 +70,25 @@ export class SmallDisk {
     return bavail * bsize;
   }
 
-  /** Takes everything but `leave` bytes. */
+  /** Takes everything but `leave` bytes; in between there is never more room than before or after. */
   fill(leave: number): void {
-    this.release();
-    const file = openSync(join(this.path, 'filler'), 'wx');
+    const file = openSync(join(this.path, 'filler'), 'a');
     const zeros = new Uint8Array(65_536);
-    let size = 0;
+    let { size } = fstatSync(file);
+    const writeUntilFull = (): void => {
+      try {
+        for (;;) size += writeSync(file, zeros);
+      } catch (error) {
+        if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error;
+      }
+    };
     try {
-      for (;;) size += writeSync(file, zeros, 0, zeros.length, size);
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error;
+      // What ext4 sets aside for blocks not allocated yet is given back when they are: full is what stays full.
+      for (let before = -1; before < size;) {
+        before = size;
+        writeUntilFull();
+        fsyncSync(file);
+      }
     } finally {
       ftruncateSync(file, Math.max(0, size - leave));
       closeSync(file);
