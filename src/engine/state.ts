@@ -36,6 +36,8 @@ export class State implements GraphView {
   vectorCount: number;
   /** Changes with every applied frame. */
   version = 0;
+  /** How often a free slot was handed out again: whoever holds slots across a pause may hold somebody else's then. */
+  reusedSlots = 0;
 
   private readonly freeBase: Uint32Array;
   private freeBaseHead = 0;
@@ -138,14 +140,20 @@ export class State implements GraphView {
   }
 
   private takeSlot(): number {
-    if (this.freeBaseHead < this.freeBase.length) return this.freeBase[this.freeBaseHead++]!;
-    const slot = this.freed[this.freedHead];
-    if (slot === undefined) return this.slotCount++;
-    if (++this.freedHead > 1024 && this.freedHead * 2 > this.freed.length) {
+    const free =
+      this.freeBaseHead < this.freeBase.length
+        ? this.freeBase[this.freeBaseHead++]
+        : this.freed[this.freedHead++];
+    if (free === undefined) {
+      this.freedHead--;
+      return this.slotCount++;
+    }
+    this.reusedSlots++;
+    if (this.freedHead > 1024 && this.freedHead * 2 > this.freed.length) {
       this.freed = this.freed.slice(this.freedHead);
       this.freedHead = 0;
     }
-    return slot;
+    return free;
   }
 
   private learn(c: CommandReader, segment: number, shift: number): void {

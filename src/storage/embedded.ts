@@ -8,6 +8,7 @@ import { nodeEnvironment, type Environment } from '../engine/environment.js';
 import {
   DEFAULT_CHECK_EVERY,
   DEFAULT_SLICE_MS,
+  MAX_RESTARTS,
   type TraversalBudget,
 } from '../engine/graph/budget.js';
 import { BOTH, IN, OUT, type TypeMask } from '../engine/graph/graph-view.js';
@@ -190,28 +191,31 @@ export class ConcurrentStorage implements Storage {
     const slot = store.findSlot(id);
     if (slot < 0) return { known: false, id, neighbors: [] };
     const ownId = store.idOf(slot);
-    const found = store.neighbors(
-      slot,
-      {
-        direction: directionBits(options.direction),
-        types: typeMask(options.types),
-        limit: options.limit ?? 0,
+    const query = {
+      direction: directionBits(options.direction),
+      types: typeMask(options.types),
+      limit: options.limit ?? 0,
+    };
+    return this.traverse(
+      options,
+      (budget) => store.neighbors(slot, query, budget),
+      (list) => {
+        // Forgotten while the traversal paused.
+        if (store.findSlot(id) !== slot) return { known: false, id, neighbors: [] };
+        const neighbors: Neighbor[] = [];
+        for (let i = 0; i < list.slots.length; i++) {
+          const other = list.slots[i] ?? 0;
+          if (!store.state.isLive(other)) return undefined;
+          neighbors.push({
+            id: store.idOf(other),
+            type: list.types[i] ?? 0,
+            confidence: list.confidences[i] ?? 0,
+            direction: list.directions[i] === IN ? 'in' : 'out',
+          });
+        }
+        return { known: true, id: ownId, neighbors };
       },
-      this.budget(options),
     );
-    const list = found instanceof Promise ? await found : found;
-    // Forgotten while the traversal paused; its slot may stand for another concept by now.
-    if (store.findSlot(id) !== slot) return { known: false, id, neighbors: [] };
-    const neighbors: Neighbor[] = [];
-    for (let i = 0; i < list.slots.length; i++) {
-      neighbors.push({
-        id: store.idOf(list.slots[i] ?? 0),
-        type: list.types[i] ?? 0,
-        confidence: list.confidences[i] ?? 0,
-        direction: list.directions[i] === IN ? 'in' : 'out',
-      });
-    }
-    return { known: true, id: ownId, neighbors };
   }
 
   async findPath(start: string, end: string, options: PathOptions = {}): Promise<PathAnswer> {
@@ -229,29 +233,33 @@ export class ConcurrentStorage implements Storage {
       direction: directionBits(options.direction),
       types: typeMask(options.types),
     };
-    const budget = this.budget(options);
-    const found =
-      options.by === 'confidence'
-        ? store.strongestPath(from, to, query, budget)
-        : store.shortestPath(from, to, query, budget);
-    const path = found instanceof Promise ? await found : found;
-    // An end that was forgotten while the search paused has no path, whatever its slot stands for by now.
-    if (path === null || store.findSlot(start) !== from || store.findSlot(end) !== to) {
-      return NO_PATH;
-    }
-    const ids = path.slots.map((slot) => store.idOf(slot));
-    return {
-      found: true,
-      path: ids,
-      steps: path.steps.map((step, i) => ({
-        from: ids[i] ?? '',
-        to: ids[i + 1] ?? '',
-        type: step.type,
-        confidence: step.confidence,
-        direction: step.direction === IN ? 'in' : 'out',
-      })),
-      confidence: path.confidence,
-    };
+    return this.traverse(
+      options,
+      (budget) =>
+        options.by === 'confidence'
+          ? store.strongestPath(from, to, query, budget)
+          : store.shortestPath(from, to, query, budget),
+      (path) => {
+        // An end that was forgotten while the search paused has no path.
+        if (path === null || store.findSlot(start) !== from || store.findSlot(end) !== to) {
+          return NO_PATH;
+        }
+        if (!path.slots.every((slot) => store.state.isLive(slot))) return undefined;
+        const ids = path.slots.map((slot) => store.idOf(slot));
+        return {
+          found: true,
+          path: ids,
+          steps: path.steps.map((step, i) => ({
+            from: ids[i] ?? '',
+            to: ids[i + 1] ?? '',
+            type: step.type,
+            confidence: step.confidence,
+            direction: step.direction === IN ? 'in' : 'out',
+          })),
+          confidence: path.confidence,
+        };
+      },
+    );
   }
 
   async vectorSearch(
@@ -270,16 +278,20 @@ export class ConcurrentStorage implements Storage {
       });
     }
     const k = options.k === undefined || options.k === 0 ? DEFAULT_K : options.k;
-    const found = store.nearest(Float32Array.from(query), k, this.budget(options));
-    const ranking = found instanceof Promise ? await found : found;
-    const matches: VectorMatch[] = [];
-    for (let i = 0; i < ranking.slots.length; i++) {
-      matches.push({
-        id: store.idOf(ranking.slots[i] ?? 0),
-        similarity: ranking.similarities[i] ?? 0,
-      });
-    }
-    return matches;
+    const vector = Float32Array.from(query);
+    return this.traverse(
+      options,
+      (budget) => store.nearest(vector, k, budget),
+      (ranking) => {
+        const matches: VectorMatch[] = [];
+        for (let i = 0; i < ranking.slots.length; i++) {
+          const slot = ranking.slots[i] ?? 0;
+          if (!store.state.isLive(slot)) return undefined;
+          matches.push({ id: store.idOf(slot), similarity: ranking.similarities[i] ?? 0 });
+        }
+        return matches;
+      },
+    );
   }
 
   async stats(options?: CallOptions): Promise<StorageStats> {
@@ -351,11 +363,37 @@ export class ConcurrentStorage implements Storage {
     return Math.floor((this.environment.nowMs() - this.startMs) / 1000);
   }
 
-  private budget(options: CallOptions): TraversalBudget {
+  /**
+   * Runs a traversal and reads its answer in one turn. A slot that it held across a pause may be another concept's by then:
+   * when one was handed out again meanwhile, or `finish` says undefined because one went, it runs again, the last time
+   * without a pause.
+   */
+  private async traverse<T, R>(
+    options: CallOptions,
+    run: (budget: TraversalBudget) => T | Promise<T>,
+    finish: (found: T) => R | undefined,
+  ): Promise<R> {
+    const { store } = this;
+    for (let attempt = 0; attempt < MAX_RESTARTS; attempt++) {
+      const { reusedSlots } = store.state;
+      const running = run(this.budget(options, DEFAULT_SLICE_MS));
+      const found = running instanceof Promise ? await running : running;
+      store.requireOpen();
+      const answer = store.state.reusedSlots === reusedSlots ? finish(found) : undefined;
+      if (answer !== undefined) return answer;
+    }
+    const found = run(this.budget(options, Infinity));
+    const answer = found instanceof Promise ? undefined : finish(found);
+    if (answer === undefined)
+      throw new SutraError('INTERNAL', 'a traversal did not come to an end');
+    return answer;
+  }
+
+  private budget(options: CallOptions, sliceMs: number): TraversalBudget {
     const { environment } = this;
     const budget = {
       checkEvery: DEFAULT_CHECK_EVERY,
-      sliceMs: DEFAULT_SLICE_MS,
+      sliceMs,
       now: () => environment.nowMs(),
       pause: () => environment.pause(),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
