@@ -213,80 +213,100 @@ describe('a flipped bit', () => {
     disk.unlink(LOCK);
   };
 
-  test('in an unsealed log costs at most the last frame, and only when nobody remembers it', async () => {
-    const fixture = await make(40, [], false);
-    const frames = framesOf(fixture.disk.bytesOf(segment(1)));
-    const beforeLast = frames.at(-2)?.sequence ?? 0;
-    const lastStart = frames.at(-2)?.end ?? 0;
-    const plain = judge(fixture, beforeLast);
-    const flips = await flipAll(
-      fixture,
-      segment(1),
-      (opened, offset) => {
-        plain(opened, offset);
-        const where = `flipped at ${offset}: ${JSON.stringify({ ...opened, text: '' })}`;
-        if (offset < lastStart) expect(opened.code, where).toBe('DAMAGED');
-        else expect(opened.sequence, where).toBe(beforeLast);
-      },
-      forget,
-    );
-    const strict = await flipAll(fixture, segment(1), (opened, offset) => {
-      expect(opened.code, `flipped at ${offset}`).toBe('DAMAGED');
-    });
-    console.log(`flips: unsealed log: ${flips + strict}, seed ${seed}`);
-  }, 600_000 * Math.ceil(16 / STRIDE));
-
-  test('in a log that was closed costs nothing or is refused', async () => {
-    const fixture = await make(12, [], true);
-    const frames = framesOf(fixture.disk.bytesOf(segment(1)));
-    expect(frames.at(-1)?.kind).toBe(FrameKind.Closed);
-    const flips = await flipAll(fixture, segment(1), judge(fixture, fixture.sequence), forget);
-    console.log(`flips: closed log: ${flips}, seed ${seed}`);
-  }, 600_000 * Math.ceil(16 / STRIDE));
-
-  test('in a sealed log, or the one behind it, costs nothing or is refused', async () => {
-    const fixture = await make(24, [12], false);
-    const withoutSnapshot = (disk: SimDisk): void => {
-      disk.unlink(SNAPSHOT);
-      disk.unlink(LOCK);
-    };
-    const least = framesOf(fixture.disk.bytesOf(segment(2))).at(-2)?.sequence ?? 0;
-    let flips = await flipAll(
-      fixture,
-      segment(1),
-      judge(fixture, fixture.sequence),
-      withoutSnapshot,
-    );
-    flips += await flipAll(fixture, segment(2), judge(fixture, least), withoutSnapshot);
-    // The snapshot stands for all of the first one, which is not even looked at.
-    flips += await flipAll(fixture, segment(1), (opened) => {
-      expect(opened.text).toBe(fixture.scenario.expected(fixture.sequence));
-    });
-    console.log(`flips: sealed log: ${flips}, seed ${seed}`);
-  }, 600_000 * Math.ceil(16 / STRIDE));
-
-  test('in storage.dat is refused, or storage.dat.prev and the log take its place, loudly', async () => {
-    const fixture = await make(30, [10, 20, 25], false);
-    for (const withPrevious of [false, true]) {
+  test(
+    'in an unsealed log costs at most the last frame, and only when nobody remembers it',
+    async () => {
+      const fixture = await make(40, [], false);
+      const frames = framesOf(fixture.disk.bytesOf(segment(1)));
+      const beforeLast = frames.at(-2)?.sequence ?? 0;
+      const lastStart = frames.at(-2)?.end ?? 0;
+      const plain = judge(fixture, beforeLast);
       const flips = await flipAll(
         fixture,
-        SNAPSHOT,
+        segment(1),
         (opened, offset) => {
-          judge(fixture, fixture.sequence)(opened, offset);
+          plain(opened, offset);
           const where = `flipped at ${offset}: ${JSON.stringify({ ...opened, text: '' })}`;
-          // Every byte belongs to something that has a checksum, so none can be flipped in silence.
-          expect(opened.code !== null || (withPrevious && opened.isLoud), where).toBe(true);
+          if (offset < lastStart) expect(opened.code, where).toBe('DAMAGED');
+          else expect(opened.sequence, where).toBe(beforeLast);
         },
-        withPrevious ? () => undefined : (disk) => disk.unlink(PREVIOUS),
+        forget,
       );
-      console.log(`flips: storage.dat, prev ${withPrevious}: ${flips}, seed ${seed}`);
-    }
-  }, 600_000 * Math.ceil(16 / STRIDE));
+      const strict = await flipAll(fixture, segment(1), (opened, offset) => {
+        expect(opened.code, `flipped at ${offset}`).toBe('DAMAGED');
+      });
+      console.log(`flips: unsealed log: ${flips + strict}, seed ${seed}`);
+    },
+    600_000 * Math.ceil(16 / STRIDE),
+  );
 
-  test('in the lock file never loses anything', async () => {
-    const fixture = await make(20, [10], false);
-    await flipAll(fixture, LOCK, (opened) => {
-      expect(opened.text).toBe(fixture.scenario.expected(fixture.sequence));
-    });
-  }, 600_000 * Math.ceil(16 / STRIDE));
+  test(
+    'in a log that was closed costs nothing or is refused',
+    async () => {
+      const fixture = await make(12, [], true);
+      const frames = framesOf(fixture.disk.bytesOf(segment(1)));
+      expect(frames.at(-1)?.kind).toBe(FrameKind.Closed);
+      const flips = await flipAll(fixture, segment(1), judge(fixture, fixture.sequence), forget);
+      console.log(`flips: closed log: ${flips}, seed ${seed}`);
+    },
+    600_000 * Math.ceil(16 / STRIDE),
+  );
+
+  test(
+    'in a sealed log, or the one behind it, costs nothing or is refused',
+    async () => {
+      const fixture = await make(24, [12], false);
+      const withoutSnapshot = (disk: SimDisk): void => {
+        disk.unlink(SNAPSHOT);
+        disk.unlink(LOCK);
+      };
+      const least = framesOf(fixture.disk.bytesOf(segment(2))).at(-2)?.sequence ?? 0;
+      let flips = await flipAll(
+        fixture,
+        segment(1),
+        judge(fixture, fixture.sequence),
+        withoutSnapshot,
+      );
+      flips += await flipAll(fixture, segment(2), judge(fixture, least), withoutSnapshot);
+      // The snapshot stands for all of the first one, which is not even looked at.
+      flips += await flipAll(fixture, segment(1), (opened) => {
+        expect(opened.text).toBe(fixture.scenario.expected(fixture.sequence));
+      });
+      console.log(`flips: sealed log: ${flips}, seed ${seed}`);
+    },
+    600_000 * Math.ceil(16 / STRIDE),
+  );
+
+  test(
+    'in storage.dat is refused, or storage.dat.prev and the log take its place, loudly',
+    async () => {
+      const fixture = await make(30, [10, 20, 25], false);
+      for (const withPrevious of [false, true]) {
+        const flips = await flipAll(
+          fixture,
+          SNAPSHOT,
+          (opened, offset) => {
+            judge(fixture, fixture.sequence)(opened, offset);
+            const where = `flipped at ${offset}: ${JSON.stringify({ ...opened, text: '' })}`;
+            // Every byte belongs to something that has a checksum, so none can be flipped in silence.
+            expect(opened.code !== null || (withPrevious && opened.isLoud), where).toBe(true);
+          },
+          withPrevious ? () => undefined : (disk) => disk.unlink(PREVIOUS),
+        );
+        console.log(`flips: storage.dat, prev ${withPrevious}: ${flips}, seed ${seed}`);
+      }
+    },
+    600_000 * Math.ceil(16 / STRIDE),
+  );
+
+  test(
+    'in the lock file never loses anything',
+    async () => {
+      const fixture = await make(20, [10], false);
+      await flipAll(fixture, LOCK, (opened) => {
+        expect(opened.text).toBe(fixture.scenario.expected(fixture.sequence));
+      });
+    },
+    600_000 * Math.ceil(16 / STRIDE),
+  );
 });

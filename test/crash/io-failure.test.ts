@@ -203,30 +203,35 @@ describe('the Nth operation on the disk fails', () => {
     ['EIO', false, 'interval'],
     ['ENOSPC', false, 'interval'],
   ] as const) {
-    test(`${verdict}, ${forEver ? 'for ever' : 'once'}, ${durability}`, async () => {
-      const first = testSeed();
-      const counts = { failed: 0, 'not opened': 0, complete: 0 };
-      for (let s = 0; s < SEEDS; s++) {
-        const seed = (first + s) >>> 0;
-        // Which ones a stride leaves out is another matter in each run.
-        for (let n = 1 + (seed % STRIDE), isBeyond = false; !isBeyond; n += STRIDE) {
-          if (n > 5000) throw new Error('the run does not end');
-          try {
-            const outcome = await run({ seed, n, verdict, forEver, durability });
-            counts[outcome.ended]++;
-            isBeyond = outcome.isBeyond;
-          } catch (error) {
-            const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
-            throw new Error(`SUTRA_TEST_SEED=${seed} ${verdict} at operation ${n}: ${message}`, {
-              cause: error,
-            });
+    test(
+      `${verdict}, ${forEver ? 'for ever' : 'once'}, ${durability}`,
+      async () => {
+        const first = testSeed();
+        const counts = { failed: 0, 'not opened': 0, complete: 0 };
+        for (let s = 0; s < SEEDS; s++) {
+          const seed = (first + s) >>> 0;
+          // Which ones a stride leaves out is another matter in each run.
+          for (let n = 1 + (seed % STRIDE), isBeyond = false; !isBeyond; n += STRIDE) {
+            if (n > 5000) throw new Error('the run does not end');
+            try {
+              const outcome = await run({ seed, n, verdict, forEver, durability });
+              counts[outcome.ended]++;
+              isBeyond = outcome.isBeyond;
+            } catch (error) {
+              const message =
+                error instanceof Error ? (error.stack ?? error.message) : String(error);
+              throw new Error(`SUTRA_TEST_SEED=${seed} ${verdict} at operation ${n}: ${message}`, {
+                cause: error,
+              });
+            }
           }
         }
-      }
-      console.log(
-        `${verdict}, ${forEver ? 'for ever' : 'once'}, ${durability}: ${JSON.stringify(counts)}`,
-      );
-      expect(counts.failed + counts['not opened'] + counts.complete).toBeGreaterThan(10);
-    }, 600_000 * SEEDS * Math.ceil(3 / STRIDE));
+        console.log(
+          `${verdict}, ${forEver ? 'for ever' : 'once'}, ${durability}: ${JSON.stringify(counts)}`,
+        );
+        expect(counts.failed + counts['not opened'] + counts.complete).toBeGreaterThan(10);
+      },
+      600_000 * SEEDS * Math.ceil(3 / STRIDE),
+    );
   }
 });

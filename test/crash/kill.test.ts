@@ -51,80 +51,95 @@ async function runWriter(
 }
 
 describe('kill -9', () => {
-  test('of a writer loses nothing acknowledged and leaves no half batch', async () => {
-    const seed = testSeed();
-    const random = seededRandom(seed);
-    const root = temporaryDirectory('kill');
-    const directory = join(root, 'store');
-    const callsPath = join(root, 'calls.jsonl');
-    const course = new Course(random, CALLS_AHEAD);
-    let checkpointed = 0;
-    for (let kill = 0; kill < KILLS; kill++) {
-      course.writeTo(callsPath);
-      // One in six while it starts and recovers; never before there is something to open.
-      const when =
-        kill > 0 && random() < 1 / 6
-          ? { afterMs: 40 + random() * 250 }
-          : { afterCalls: 1 + Math.floor(random() ** 2 * 2500) };
-      const { acknowledged, stderr, signal } = await runWriter(
-        [directory, callsPath, String(THRESHOLD)],
-        join(root, 'acknowledged'),
-        when,
-      );
-      const where = `SUTRA_TEST_SEED=${seed}: kill ${kill}, ${JSON.stringify(when)}`;
-      if (stderr !== '' || signal !== 'SIGKILL') throw new Error(`${where}: ${signal} ${stderr}`);
-      try {
-        checkpointed = await course.check(directory, acknowledged);
-      } catch (error) {
-        const message = error instanceof Error ? error.message : String(error);
-        throw new Error(`${where}: ${message}`, { cause: error });
-      }
-    }
-    const { sequence } = course.found;
-    console.log(
-      `kill -9: ${KILLS} writers, ${sequence} writes, checkpoints up to ${checkpointed}, seed ${seed}`,
-    );
-    if (KILLS >= 20) expect(checkpointed).toBeGreaterThan(0);
-  }, 600_000 * Math.ceil(KILLS / 40));
-
-  test('of a server under a writing client loses nothing acknowledged', async () => {
-    const seed = testSeed();
-    const random = seededRandom(seed);
-    const directory = join(temporaryDirectory('kill-server'), 'store');
-    const course = new Course(random, CALLS_AHEAD);
-    for (let kill = 0; kill < SERVER_KILLS; kill++) {
-      course.extend();
-      const serving = await startServe(['--storage', directory, '--threshold', String(THRESHOLD)]);
-      const client = new StorageClient(serving.address, { timeoutMs: 30_000 });
-      let acknowledged = 0;
-      const last = 1 + Math.floor(random() * 600);
-      let killed: Promise<void> | null = null;
-      try {
-        for (const [index, call] of course.calls.entries()) {
-          const done = performRemotely(client, call);
-          // One call is under way when the signal comes.
-          if (index === last) killed = serving.kill9();
-          acknowledged = Math.max(acknowledged, await done);
-          if (index === last) break;
+  test(
+    'of a writer loses nothing acknowledged and leaves no half batch',
+    async () => {
+      const seed = testSeed();
+      const random = seededRandom(seed);
+      const root = temporaryDirectory('kill');
+      const directory = join(root, 'store');
+      const callsPath = join(root, 'calls.jsonl');
+      const course = new Course(random, CALLS_AHEAD);
+      let checkpointed = 0;
+      for (let kill = 0; kill < KILLS; kill++) {
+        course.writeTo(callsPath);
+        // One in six while it starts and recovers; never before there is something to open.
+        const when =
+          kill > 0 && random() < 1 / 6
+            ? { afterMs: 40 + random() * 250 }
+            : { afterCalls: 1 + Math.floor(random() ** 2 * 2500) };
+        const { acknowledged, stderr, signal } = await runWriter(
+          [directory, callsPath, String(THRESHOLD)],
+          join(root, 'acknowledged'),
+          when,
+        );
+        const where = `SUTRA_TEST_SEED=${seed}: kill ${kill}, ${JSON.stringify(when)}`;
+        if (stderr !== '' || signal !== 'SIGKILL') throw new Error(`${where}: ${signal} ${stderr}`);
+        try {
+          checkpointed = await course.check(directory, acknowledged);
+        } catch (error) {
+          const message = error instanceof Error ? error.message : String(error);
+          throw new Error(`${where}: ${message}`, { cause: error });
         }
-      } catch (error) {
-        const isGone = error instanceof SutraError && killed !== null;
-        if (!isGone) throw error;
       }
-      await killed;
-      await client.close();
-      try {
-        await course.check(directory, acknowledged, false);
-      } catch (error) {
-        const message = error instanceof Error ? error.message : String(error);
-        throw new Error(`SUTRA_TEST_SEED=${seed}: server kill ${kill}: ${message}`, {
-          cause: error,
-        });
+      const { sequence } = course.found;
+      console.log(
+        `kill -9: ${KILLS} writers, ${sequence} writes, checkpoints up to ${checkpointed}, seed ${seed}`,
+      );
+      if (KILLS >= 20) expect(checkpointed).toBeGreaterThan(0);
+    },
+    600_000 * Math.ceil(KILLS / 40),
+  );
+
+  test(
+    'of a server under a writing client loses nothing acknowledged',
+    async () => {
+      const seed = testSeed();
+      const random = seededRandom(seed);
+      const directory = join(temporaryDirectory('kill-server'), 'store');
+      const course = new Course(random, CALLS_AHEAD);
+      for (let kill = 0; kill < SERVER_KILLS; kill++) {
+        course.extend();
+        const serving = await startServe([
+          '--storage',
+          directory,
+          '--threshold',
+          String(THRESHOLD),
+        ]);
+        const client = new StorageClient(serving.address, { timeoutMs: 30_000 });
+        let acknowledged = 0;
+        const last = 1 + Math.floor(random() * 600);
+        let killed: Promise<void> | null = null;
+        try {
+          for (const [index, call] of course.calls.entries()) {
+            const done = performRemotely(client, call);
+            // One call is under way when the signal comes.
+            if (index === last) killed = serving.kill9();
+            acknowledged = Math.max(acknowledged, await done);
+            if (index === last) break;
+          }
+        } catch (error) {
+          const isGone = error instanceof SutraError && killed !== null;
+          if (!isGone) throw error;
+        }
+        await killed;
+        await client.close();
+        try {
+          await course.check(directory, acknowledged, false);
+        } catch (error) {
+          const message = error instanceof Error ? error.message : String(error);
+          throw new Error(`SUTRA_TEST_SEED=${seed}: server kill ${kill}: ${message}`, {
+            cause: error,
+          });
+        }
       }
-    }
-    console.log(`kill -9: ${SERVER_KILLS} servers, ${course.found.sequence} writes, seed ${seed}`);
-    expect(course.found.sequence).toBeGreaterThan(0);
-  }, 600_000 * Math.ceil(KILLS / 40));
+      console.log(
+        `kill -9: ${SERVER_KILLS} servers, ${course.found.sequence} writes, seed ${seed}`,
+      );
+      expect(course.found.sequence).toBeGreaterThan(0);
+    },
+    600_000 * Math.ceil(KILLS / 40),
+  );
 });
 
 async function performRemotely(client: StorageClient, call: Call): Promise<number> {

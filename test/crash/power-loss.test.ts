@@ -129,20 +129,24 @@ async function run(seed: number, durability: 'always' | 'interval'): Promise<num
 
 describe('a power cut', () => {
   for (const durability of ['always', 'interval'] as const) {
-    test(`loses nothing acknowledged and leaves no half batch: durability ${durability}`, async () => {
-      const first = testSeed();
-      let states = 0;
-      for (let n = 0; n < SEEDS; n++) {
-        const seed = (first + n) >>> 0;
-        try {
-          states += await run(seed, durability);
-        } catch (error) {
-          const message = error instanceof Error ? error.message : String(error);
-          throw new Error(`SUTRA_TEST_SEED=${seed}: ${message}`, { cause: error });
+    test(
+      `loses nothing acknowledged and leaves no half batch: durability ${durability}`,
+      async () => {
+        const first = testSeed();
+        let states = 0;
+        for (let n = 0; n < SEEDS; n++) {
+          const seed = (first + n) >>> 0;
+          try {
+            states += await run(seed, durability);
+          } catch (error) {
+            const message = error instanceof Error ? error.message : String(error);
+            throw new Error(`SUTRA_TEST_SEED=${seed}: ${message}`, { cause: error });
+          }
         }
-      }
-      console.log(`power loss, ${durability}: ${states} crash states opened, seed ${first}`);
-      expect(states).toBeGreaterThan(100 * SEEDS);
-    }, 600_000 * SEEDS * Math.ceil(STATES / 4));
+        console.log(`power loss, ${durability}: ${states} crash states opened, seed ${first}`);
+        expect(states).toBeGreaterThan(100 * SEEDS);
+      },
+      600_000 * SEEDS * Math.ceil(STATES / 4),
+    );
   }
 });

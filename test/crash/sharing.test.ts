@@ -62,39 +62,43 @@ describe('a store with a writer', () => {
     await next.close();
   }, 120_000);
 
-  test('is read by others at any time, no older than what was acknowledged before', async () => {
-    const seed = testSeed();
-    const root = temporaryDirectory('readers');
-    const directory = join(root, 'store');
-    const callsPath = join(root, 'calls.jsonl');
-    const printed = join(root, 'acknowledged');
-    const course = new Course(seededRandom(seed), READS * 200);
-    course.writeTo(callsPath);
-    const writer = startWriter([directory, callsPath, '100'], printed);
-    let reads = 0;
-    let moved = 0;
-    const snapshots = new Set<number>();
-    try {
-      await untilAcknowledged(printed, 1, () => writer.stderr);
-      let before = 0;
-      while (reads < READS) {
-        const acknowledged = acknowledgedIn(printed);
-        snapshots.add(await course.check(directory, acknowledged));
-        reads++;
-        if (course.found.sequence > before) moved++;
-        before = course.found.sequence;
+  test(
+    'is read by others at any time, no older than what was acknowledged before',
+    async () => {
+      const seed = testSeed();
+      const root = temporaryDirectory('readers');
+      const directory = join(root, 'store');
+      const callsPath = join(root, 'calls.jsonl');
+      const printed = join(root, 'acknowledged');
+      const course = new Course(seededRandom(seed), READS * 200);
+      course.writeTo(callsPath);
+      const writer = startWriter([directory, callsPath, '100'], printed);
+      let reads = 0;
+      let moved = 0;
+      const snapshots = new Set<number>();
+      try {
+        await untilAcknowledged(printed, 1, () => writer.stderr);
+        let before = 0;
+        while (reads < READS) {
+          const acknowledged = acknowledgedIn(printed);
+          snapshots.add(await course.check(directory, acknowledged));
+          reads++;
+          if (course.found.sequence > before) moved++;
+          before = course.found.sequence;
+        }
+        expect(writer.stderr).toBe('');
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        throw new Error(`SUTRA_TEST_SEED=${seed}: reader ${reads}: ${message}`, { cause: error });
+      } finally {
+        writer.child.kill('SIGKILL');
+        await writer.ended;
       }
-      expect(writer.stderr).toBe('');
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      throw new Error(`SUTRA_TEST_SEED=${seed}: reader ${reads}: ${message}`, { cause: error });
-    } finally {
-      writer.child.kill('SIGKILL');
-      await writer.ended;
-    }
-    console.log(
-      `readers: ${reads} opened beside a writer, ${moved} saw it move, ${snapshots.size} different storage.dat, seed ${seed}`,
-    );
-    expect(moved).toBeGreaterThan(0);
-  }, 300_000 * Math.ceil(READS / 150));
+      console.log(
+        `readers: ${reads} opened beside a writer, ${moved} saw it move, ${snapshots.size} different storage.dat, seed ${seed}`,
+      );
+      expect(moved).toBeGreaterThan(0);
+    },
+    300_000 * Math.ceil(READS / 150),
+  );
 });
