@@ -80,10 +80,6 @@ export class Checkpointer {
     return this.bytes;
   }
 
-  get isRunning(): boolean {
-    return this.running !== null;
-  }
-
   /** Counts applied writes, and starts a checkpoint when there are enough. */
   note(commands: number, bytes: number): void {
     this.writes += commands;

@@ -188,10 +188,6 @@ export class Store {
     }
   }
 
-  get isReadOnly(): boolean {
-    return this.writing === null;
-  }
-
   /** The write side. @throws READ_ONLY, CLOSED */
   get commits(): GroupCommit {
     this.requireOpen();
