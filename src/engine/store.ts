@@ -32,7 +32,8 @@ import {
 } from './recovery.js';
 import type { ConceptRecord } from './snapshot/snapshot-source.js';
 import type { State } from './state.js';
-import { ExactScan, type VectorRanking } from './vector/exact-scan.js';
+import { atLeast, ExactScan, type VectorRanking } from './vector/exact-scan.js';
+import type { VectorIndexStats, VectorQuery } from './vector/vector-query.js';
 import { VectorRows } from './vector/vector-rows.js';
 
 export interface StoreOptions {
@@ -360,14 +361,33 @@ export class Store {
     return findStrongestPath(this.state, start, end, query, budget);
   }
 
-  /** The k most similar vectors, by an exact scan. `query` has the store's dimension. */
-  nearest(
+  /**
+   * The k vectors most similar to `query`, which has the store's dimension. `finish` is called with them once, in the turn
+   * in which they were looked at, so that slots still mean what they meant; what it returns is the answer. With a
+   * `sliceMs` of Infinity all happens in this turn, by an exact scan.
+   */
+  searchVectors<Answer>(
     query: Float32Array,
-    k: number,
+    options: VectorQuery,
     budget: TraversalBudget,
-  ): VectorRanking | Promise<VectorRanking> {
+    finish: (ranking: VectorRanking) => Answer,
+  ): Answer | Promise<Answer> {
     this.requireOpen();
-    return this.scan.topK(query, k, new VectorRows(this.state), budget);
+    const rows = new VectorRows(this.state, options.within);
+    const { reusedSlots } = this.state;
+    const found = this.scan.topK(query, options.k, rows, budget);
+    const min = options.minSimilarity;
+    if (!(found instanceof Promise)) return finish(atLeast(found, min));
+    return found.then((ranking) => {
+      this.requireOpen();
+      if (this.state.reusedSlots === reusedSlots) return finish(atLeast(ranking, min));
+      return this.searchVectors(query, options, { ...budget, sliceMs: Infinity }, finish);
+    });
+  }
+
+  /** What the approximate index is made of. */
+  get vectorIndex(): VectorIndexStats {
+    return { indexed: 0, precision: 'f16', residentBytes: 0, fileBytes: 0 };
   }
 
   /** @throws CLOSED */

@@ -48,6 +48,7 @@ import {
   checkPath,
   checkQuery,
   checkSearch,
+  DEFAULT_EF,
   DEFAULT_K,
   DEFAULT_MAX_DEPTH,
   throwIfAborted,
@@ -278,15 +279,16 @@ export class ConcurrentStorage implements Storage {
       });
     }
     const k = options.k === undefined || options.k === 0 ? DEFAULT_K : options.k;
-    const vector = Float32Array.from(query);
-    return this.traverse(
-      options,
-      (budget) => store.nearest(vector, k, budget),
+    const ef =
+      options.efSearch === undefined || options.efSearch === 0 ? DEFAULT_EF : options.efSearch;
+    return store.searchVectors(
+      Float32Array.from(query),
+      { k, ef, minSimilarity: -1, within: null },
+      this.budget(options, DEFAULT_SLICE_MS),
       (ranking) => {
         const matches: VectorMatch[] = [];
         for (let i = 0; i < ranking.slots.length; i++) {
           const slot = ranking.slots[i] ?? 0;
-          if (!store.state.isLive(slot)) return undefined;
           matches.push({ id: store.idOf(slot), similarity: ranking.similarities[i] ?? 0 });
         }
         return matches;

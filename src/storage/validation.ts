@@ -32,6 +32,7 @@ export const MAX_TYPE = 65_535;
 export const DEFAULT_MAX_DEPTH = 6;
 export const MAX_DEPTH = 64;
 export const DEFAULT_K = 10;
+export const DEFAULT_EF = 50;
 export const MAX_K = 10_000;
 export const DEFAULT_EF_SEARCH = 50;
 const MAX_UINT32 = 0xffff_ffff;

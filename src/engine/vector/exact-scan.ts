@@ -37,6 +37,15 @@ export interface VectorRanking {
   readonly similarities: Float32Array;
 }
 
+/** Those of a ranking that are at least so similar: its beginning. */
+export function atLeast(ranking: VectorRanking, minSimilarity: number): VectorRanking {
+  const { slots, similarities } = ranking;
+  let kept = similarities.length;
+  while (kept > 0 && !(similarities[kept - 1]! >= minSimilarity)) kept--;
+  if (kept === similarities.length) return ranking;
+  return { slots: slots.subarray(0, kept), similarities: similarities.subarray(0, kept) };
+}
+
 /** Holds the block buffers between scans; one per store. */
 export class ExactScan {
   private readonly free: Scan[] = [];
