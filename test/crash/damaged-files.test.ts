@@ -4,7 +4,8 @@
  * with a line in the log, or all of it. Everything else is refused as DAMAGED or UNSUPPORTED_FORMAT, at the latest when
  * the damaged byte is read.
  *
- * SUTRA_FLIP_STRIDE: every so manieth byte (default 16; 1 is every byte), from a random first one, a random bit in each.
+ * SUTRA_FLIP_STRIDE: every so manieth byte (default 16; 1 is every byte), from a random first one; SUTRA_FLIP_BITS: a random bit in each
+ * (default 1), or every bit (8).
  */
 
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -21,6 +22,8 @@ import { SimEnvironment } from '../support/sim-environment.js';
 import { checkState } from '../support/whole-store.js';
 
 const STRIDE = Number(process.env['SUTRA_FLIP_STRIDE'] ?? 16);
+const EVERY_BIT = process.env['SUTRA_FLIP_BITS'] === '8';
+const FLIP_TIMEOUT_MS = 600_000 * Math.ceil(16 / STRIDE) * (EVERY_BIT ? 8 : 1);
 const OPTIONS = { ...STORE_OPTIONS, threshold: 1_000_000 };
 const LOCK = `${DIRECTORY}/lock`;
 const SNAPSHOT = `${DIRECTORY}/storage.dat`;
@@ -182,14 +185,17 @@ describe('a flipped bit', () => {
     const bytes = fixture.disk.bytesOf(path);
     let flips = 0;
     for (let at = seed % STRIDE; at < bytes.length; at += STRIDE) {
-      const flipped = bytes.slice();
-      flipped[at] = (flipped[at] ?? 0) ^ (1 << Math.floor(random() * 8));
-      for (const readOnly of [true, false]) {
-        const copy = fixture.disk.killed();
-        copy.put(path, flipped);
-        change(copy);
-        judge(await openAndRead(copy, readOnly), at);
-        flips++;
+      const bits = EVERY_BIT ? [0, 1, 2, 3, 4, 5, 6, 7] : [Math.floor(random() * 8)];
+      for (const bit of bits) {
+        const flipped = bytes.slice();
+        flipped[at] = (flipped[at] ?? 0) ^ (1 << bit);
+        for (const readOnly of [true, false]) {
+          const copy = fixture.disk.killed();
+          copy.put(path, flipped);
+          change(copy);
+          judge(await openAndRead(copy, readOnly), at);
+          flips++;
+        }
       }
     }
     expect(flips).toBeGreaterThan(0);
@@ -237,7 +243,7 @@ describe('a flipped bit', () => {
       });
       console.log(`flips: unsealed log: ${flips + strict}, seed ${seed}`);
     },
-    600_000 * Math.ceil(16 / STRIDE),
+    FLIP_TIMEOUT_MS,
   );
 
   test(
@@ -249,7 +255,7 @@ describe('a flipped bit', () => {
       const flips = await flipAll(fixture, segment(1), judge(fixture, fixture.sequence), forget);
       console.log(`flips: closed log: ${flips}, seed ${seed}`);
     },
-    600_000 * Math.ceil(16 / STRIDE),
+    FLIP_TIMEOUT_MS,
   );
 
   test(
@@ -274,7 +280,7 @@ describe('a flipped bit', () => {
       });
       console.log(`flips: sealed log: ${flips}, seed ${seed}`);
     },
-    600_000 * Math.ceil(16 / STRIDE),
+    FLIP_TIMEOUT_MS,
   );
 
   test(
@@ -296,7 +302,7 @@ describe('a flipped bit', () => {
         console.log(`flips: storage.dat, prev ${withPrevious}: ${flips}, seed ${seed}`);
       }
     },
-    600_000 * Math.ceil(16 / STRIDE),
+    FLIP_TIMEOUT_MS,
   );
 
   test(
@@ -307,6 +313,6 @@ describe('a flipped bit', () => {
         expect(opened.text).toBe(fixture.scenario.expected(fixture.sequence));
       });
     },
-    600_000 * Math.ceil(16 / STRIDE),
+    FLIP_TIMEOUT_MS,
   );
 });

@@ -67,7 +67,7 @@ describe('kill -9', () => {
         const when =
           kill > 0 && random() < 1 / 6
             ? { afterMs: 40 + random() * 250 }
-            : { afterCalls: 1 + Math.floor(random() ** 2 * 2500) };
+            : { afterCalls: 1 + Math.floor(random() ** 4 * 2500) };
         const { acknowledged, stderr, signal } = await runWriter(
           [directory, callsPath, String(THRESHOLD)],
           join(root, 'acknowledged'),

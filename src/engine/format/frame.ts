@@ -238,9 +238,19 @@ export class CommandReader {
         size = pad8(LEARN_BYTES + dimension * 4 + (word >>> 16) + u32[w + 1]!);
         if (u32[w + 11]! > MAX_HIGH_WORD) return this.refuse('learn with a time beyond 2^53');
         if (word >>> 16 > 512) return this.refuse('learn with a name over 512 bytes');
+        if (!(this.f32[w + 8]! >= 0 && this.f32[w + 8]! < Infinity)) {
+          return this.refuse(`learn with strength ${this.f32[w + 8]!}`);
+        }
+        if (!(this.f32[w + 9]! >= 0 && this.f32[w + 9]! <= 1)) {
+          return this.refuse(`learn with confidence ${this.f32[w + 9]!}`);
+        }
         break;
       }
       case CommandKind.Associate:
+        if (room < ASSOCIATE_BYTES) return this.refuse('associate beyond its frame');
+        if (!(this.f32[w + 1]! >= 0 && this.f32[w + 1]! <= 1)) {
+          return this.refuse(`associate with confidence ${this.f32[w + 1]!}`);
+        }
         size = ASSOCIATE_BYTES;
         break;
       case CommandKind.ForgetConcept:
@@ -261,6 +271,13 @@ export class CommandReader {
     }
     this.at = at;
     this.position = at + size;
+    // The digest takes the checksum of a name from here, and from the name itself later on: they must agree.
+    if ((word & 255) === CommandKind.Learn) {
+      const nameAt = this.nameAt;
+      if (u32[w + 3]! !== crc32Range(this.bytes, nameAt, nameAt + (word >>> 16))) {
+        return this.refuse('learn with the checksum of another name');
+      }
+    }
     return true;
   }
 
