@@ -94,6 +94,11 @@ export const ERRORS = {
     exit: EXIT.FAILED,
     hint: 'The store has been closed; open it again.',
   },
+  SCAN_EXPIRED: {
+    status: 'FAILED_PRECONDITION',
+    exit: EXIT.FAILED,
+    hint: 'Start the scan again from the beginning: it will be of the state there is now.',
+  },
   WRONG_MODE: {
     status: 'FAILED_PRECONDITION',
     exit: EXIT.USAGE,

@@ -8,7 +8,7 @@
 
 import { dirname, join } from 'node:path';
 
-import { SutraError } from '../errors.js';
+import { SutraError, invalidField } from '../errors.js';
 import { Checkpointer } from './checkpointer.js';
 import { recordedUs, type Environment } from './environment.js';
 import { ParsedId, parseId } from './format/id.js';
@@ -19,6 +19,7 @@ import type { FoundPath, PathQuery } from './graph/path-steps.js';
 import { findStrongestPath } from './graph/strongest-path.js';
 import { GroupCommit } from './group-commit.js';
 import { LockFile } from './lock-file.js';
+import { Levels } from './levels.js';
 import { segmentName, segmentOrdinals, type SegmentFiles } from './log/segment-files.js';
 import { errorCode, WriteLog } from './log/write-log.js';
 import {
@@ -30,7 +31,11 @@ import {
   translate,
   type Recovered,
 } from './recovery.js';
+import { ScanPins } from './scan-pins.js';
+import { SCAN_CONCEPTS, decodeScanToken, sameState, type ScanIdentity } from './scan-token.js';
 import type { ConceptRecord } from './snapshot/snapshot-source.js';
+import type { Snapshot } from './snapshot/snapshot.js';
+import { StateScan, type ScannedState } from './state-scan.js';
 import type { State } from './state.js';
 import { atLeast, ExactScan, type VectorRanking } from './vector/exact-scan.js';
 import type { VectorIndexStats, VectorQuery } from './vector/vector-query.js';
@@ -67,12 +72,15 @@ export class Store {
   private reportFailure: (error: SutraError) => void = () => undefined;
   private readonly id = new ParsedId();
   private readonly scan = new ExactScan();
+  private readonly pins: ScanPins;
   private closed: Promise<void> | null = null;
   private cancelVerify: () => void = () => undefined;
 
   private constructor(
     readonly directory: string,
     private readonly environment: Environment,
+    /** 16 bytes that no other store has. */
+    private readonly uuid: Uint8Array,
     readonly state: State,
     private readonly files: SegmentFiles,
     /** Commands that were replayed from the log. */
@@ -83,6 +91,7 @@ export class Store {
     this.failed = new Promise((resolve) => {
       this.reportFailure = resolve;
     });
+    this.pins = new ScanPins(environment);
     this.writing = writing?.(this.reportFailure) ?? null;
   }
 
@@ -116,6 +125,7 @@ export class Store {
       return new Store(
         path,
         env,
+        recovered.uuid ?? new Uint8Array(16),
         recovered.state,
         recovered.files,
         recovered.replayed,
@@ -143,6 +153,7 @@ export class Store {
           return new Store(
             path,
             env,
+            uuid,
             state,
             files,
             recovered.replayed,
@@ -266,6 +277,7 @@ export class Store {
     } finally {
       try {
         this.files.closeAll();
+        this.pins.close();
         this.state.levels.base?.release();
       } finally {
         // Last: from here on another process may write.
@@ -390,6 +402,60 @@ export class Store {
     return { indexed: 0, precision: 'f16', residentBytes: 0, fileBytes: 0 };
   }
 
+  /**
+   * The whole state as of one sequence, to be read while writes go on: a reader's own; a writer's as of now, in a storage.dat
+   * that is written first unless there is one, and held by the scan until it is released. `kinds` is SCAN_CONCEPTS and
+   * SCAN_ASSOCIATIONS; `resume` the token of an earlier scan, which says its kinds itself.
+   * @throws SCAN_EXPIRED, INVALID_ARGUMENT, and what a flush throws
+   */
+  async openScan(kinds: number, resume: string | null): Promise<StateScan> {
+    this.requireOpen();
+    const token = resume === null ? null : decodeScanToken(resume);
+    if (resume !== null && token === null) {
+      throw invalidField('resume', 'got what is not the token of a scan');
+    }
+    const phase = (kinds & SCAN_CONCEPTS) === 0 ? kinds : SCAN_CONCEPTS;
+    const from = token ?? { kinds, phase, slot: 0, edge: 0 };
+    const { state, uuid, pins } = this;
+    if (this.writing === null) {
+      const scanned = {
+        uuid,
+        sequence: state.sequence,
+        digest: state.digest.toString(),
+        slotCount: state.slotCount,
+        conceptCount: state.conceptCount,
+        edgeCount: state.edgeCount,
+      };
+      if (token !== null && !sameState(token.of, scanned)) throw this.expired(token.of);
+      return new StateScan(state.levels, scanned, from, () => undefined);
+    }
+    let snapshot: Snapshot | null;
+    if (token === null) {
+      await this.flush();
+      this.requireOpen();
+      snapshot = state.levels.base;
+      if (snapshot === null) throw new SutraError('INTERNAL', 'a flush left no snapshot');
+    } else {
+      const matches = (held: Snapshot): boolean => sameState(token.of, scannedOf(held));
+      const { base } = state.levels;
+      snapshot = base !== null && matches(base) ? base : pins.find(matches);
+      if (snapshot === null) throw this.expired(token.of);
+    }
+    const held = snapshot;
+    pins.take(held);
+    return new StateScan(new Levels(held, this.files.get), scannedOf(held), from, (finished) => {
+      pins.leave(held, finished);
+    });
+  }
+
+  private expired(of: ScanIdentity): SutraError {
+    const which =
+      Buffer.compare(of.uuid, this.uuid) === 0
+        ? `the state of sequence ${of.sequence} is no longer held`
+        : 'it is of another store';
+    return new SutraError('SCAN_EXPIRED', `the scan cannot go on where it stopped: ${which}`);
+  }
+
   /** @throws CLOSED */
   requireOpen(): void {
     if (this.closed !== null) throw new SutraError('CLOSED', `${this.directory} has been closed`);
@@ -401,6 +467,12 @@ export class Store {
     }
     return this.writing;
   }
+}
+
+function scannedOf(snapshot: Snapshot): ScannedState {
+  const { uuid, sequence, slotCount, conceptCount, edgeCount } = snapshot;
+  const digest = snapshot.digest.toString();
+  return { uuid, sequence, digest, slotCount, conceptCount, edgeCount };
 }
 
 function isStoreFile(name: string): boolean {

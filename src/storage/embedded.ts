@@ -13,8 +13,10 @@ import {
 } from '../engine/graph/budget.js';
 import { BOTH, IN, OUT, type TypeMask } from '../engine/graph/graph-view.js';
 import type { Logger } from '../engine/logger.js';
+import { SCAN_ASSOCIATIONS, SCAN_CONCEPTS } from '../engine/scan-token.js';
 import { ConceptRecord } from '../engine/snapshot/snapshot-source.js';
 import { Store } from '../engine/store.js';
+import { scanPages } from './scan-pages.js';
 import type {
   AssociationInput,
   BatchInput,
@@ -31,6 +33,9 @@ import type {
   PathAnswer,
   PathOptions,
   QueryOptions,
+  ScanKinds,
+  ScanOptions,
+  ScanPage,
   SearchOptions,
   Storage,
   StorageStats,
@@ -47,6 +52,7 @@ import {
   checkNeighbors,
   checkPath,
   checkQuery,
+  checkScan,
   checkSearch,
   DEFAULT_EF,
   DEFAULT_K,
@@ -296,6 +302,19 @@ export class ConcurrentStorage implements Storage {
     );
   }
 
+  async *scan(options: ScanOptions = {}): AsyncGenerator<ScanPage, void, undefined> {
+    checkScan(options);
+    this.begin(options);
+    const { store, environment } = this;
+    const kinds = SCANNED[options.kinds ?? 'all'];
+    const scan = await until(store.openScan(kinds, options.resume ?? null), options, (late) => {
+      late.release(true);
+    });
+    yield* scanPages(scan, options, environment, () => {
+      store.requireOpen();
+    });
+  }
+
   async stats(options?: CallOptions): Promise<StorageStats> {
     checkCall(options);
     this.begin(options);
@@ -406,8 +425,15 @@ export class ConcurrentStorage implements Storage {
   }
 }
 
-/** Waits for shared work no longer than the caller wants to; the work itself goes on for the others. */
-async function until(work: Promise<void>, options: CallOptions = {}): Promise<void> {
+/**
+ * Waits for work no longer than the caller wants to; the work itself goes on, for others or to its end: `late` takes what it
+ * then comes to.
+ */
+async function until<T>(
+  work: Promise<T>,
+  options: CallOptions = {},
+  late: (result: T) => void = () => undefined,
+): Promise<T> {
   const signals: AbortSignal[] = [];
   if (options.signal !== undefined) signals.push(options.signal);
   if (options.timeoutMs !== undefined) signals.push(AbortSignal.timeout(options.timeoutMs));
@@ -421,11 +447,21 @@ async function until(work: Promise<void>, options: CallOptions = {}): Promise<vo
     signal.addEventListener('abort', abort);
   });
   try {
-    await Promise.race([work, given]);
+    return await Promise.race([work, given]);
+  } catch (error) {
+    // Work that fails later has nobody left to tell; when it is what failed, this is the same error again.
+    work.then(late, () => undefined);
+    throw error;
   } finally {
     signal.removeEventListener('abort', abort);
   }
 }
+
+const SCANNED: Readonly<Record<ScanKinds, number>> = {
+  concepts: SCAN_CONCEPTS,
+  associations: SCAN_ASSOCIATIONS,
+  all: SCAN_CONCEPTS | SCAN_ASSOCIATIONS,
+};
 
 const NOTHING_FORGOTTEN: ForgetReceipt = { found: false, sequence: 0, associations: 0 };
 const NO_PATH: PathAnswer = { found: false, path: [], steps: [], confidence: 0 };

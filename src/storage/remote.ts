@@ -31,6 +31,8 @@ import type {
   PathAnswer,
   PathOptions,
   QueryOptions,
+  ScanOptions,
+  ScanPage,
   SearchOptions,
   Storage,
   StorageStats,
@@ -191,6 +193,11 @@ export class StorageClient implements Storage {
     checkSearch(query, options);
     const { k = 0, efSearch = 0 } = options;
     return this.call(METHODS.vectorSearch, { query, k, efSearch }, options);
+  }
+
+  /** Not over the wire yet. */
+  scan(_options: ScanOptions = {}): AsyncIterable<ScanPage> {
+    throw new SutraError('UNIMPLEMENTED', 'scan: not to a server yet');
   }
 
   async stats(options: CallOptions = {}): Promise<StorageStats> {

@@ -4,6 +4,8 @@
  * a refused call changes nothing. Ids are the strings of the interface: a name, or 16 or 32 hex digits.
  */
 
+import type { ErrorCode, FieldViolation } from '../errors.js';
+
 /** Association types with names; 5-65535 are the client's own numbers. */
 export const ASSOCIATION_TYPES = [
   'semantic',
@@ -156,6 +158,88 @@ export interface VectorMatch {
   readonly similarity: number;
 }
 
+export type ScanKinds = 'concepts' | 'associations' | 'all';
+
+export interface ScanOptions extends CallOptions {
+  /** Default all. */
+  readonly kinds?: ScanKinds;
+  /** Also read the embeddings. Default true. */
+  readonly withEmbeddings?: boolean;
+  /** At most so many items a page; 0 or absent: 1,000; at most 10,000. A page ends earlier at about 1 MiB. */
+  readonly pageItems?: number;
+  /** Goes on behind the page that had this `resume`; the kinds are those of the scan that is resumed. */
+  readonly resume?: string;
+}
+
+export interface ScannedConcept {
+  readonly id: string;
+  readonly content: string;
+  readonly strength: number;
+  readonly confidence: number;
+  readonly createdUs: number;
+  readonly updatedUs: number;
+  /** Absent: it has none, or none were asked for. */
+  readonly embedding?: Float32Array;
+}
+
+export interface ScannedAssociation {
+  readonly source: string;
+  readonly target: string;
+  readonly type: number;
+  readonly confidence: number;
+  readonly createdUs: number;
+}
+
+/** Some of a state's concepts, or behind the last of them its associations; a page may have both, or be empty. */
+export interface ScanPage {
+  /** The state that is scanned is the one after this write. */
+  readonly sequence: number;
+  /** Of that state, 32 hex digits: two stores with the same concepts and associations have the same. */
+  readonly digest: string;
+  /** How many concepts and associations that state has in all. */
+  readonly conceptCount: number;
+  readonly associationCount: number;
+  readonly concepts: readonly ScannedConcept[];
+  readonly associations: readonly ScannedAssociation[];
+  /** What ScanOptions.resume takes to go on behind this page; null: this is the last one. */
+  readonly resume: string | null;
+}
+
+export type IngestItem =
+  { readonly concept: ConceptInput } | { readonly association: AssociationInput };
+
+/** Items one by one, or in arrays, which are cheaper and stay together: each becomes one chunk, of at most 16,384 items. */
+export type IngestSource =
+  Iterable<IngestItem | readonly IngestItem[]> | AsyncIterable<IngestItem | readonly IngestItem[]>;
+
+export interface IngestOptions extends CallOptions {
+  /** Items a chunk that come one by one; 0 or absent: 1,000; at most 16,384. Fewer when no more are there yet. */
+  readonly chunkItems?: number;
+}
+
+/** Why one item was refused; the others are not concerned. */
+export interface IngestItemError {
+  /** From the start of the stream, from 0. */
+  readonly index: number;
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly violations: readonly FieldViolation[];
+}
+
+/** One chunk: its accepted items are durable. */
+export interface IngestAck {
+  /** Index of the chunk's first item, from the start of the stream, from 0. */
+  readonly firstIndex: number;
+  /** Items of the chunk. */
+  readonly received: number;
+  readonly accepted: number;
+  /** What the accepted ones took, in order and without gaps; 0 when there are none. */
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  /** One for each item that was refused, in order. */
+  readonly errors: readonly IngestItemError[];
+}
+
 /** GetStats: the interface's seven, then what operators ask for. Sizes in bytes, counts as plain integers. */
 export interface StorageStats {
   readonly concepts: number;
@@ -206,6 +290,13 @@ export interface Storage {
     query: Float32Array | readonly number[],
     options?: SearchOptions,
   ): Promise<VectorMatch[]>;
+  /**
+   * Everything there is at one sequence, in pages, while writes go on: concepts in the order in which they were first learned
+   * (where nothing was forgotten), then associations by source, target and type, the ends in that same order. Learning it
+   * all in this order and scanning again gives the same. At least one page, even of an empty store. A writer's scan begins
+   * with a flush. A scan that was left or broken off can be resumed for a minute, or until storage.dat is replaced.
+   */
+  scan(options?: ScanOptions): AsyncIterable<ScanPage>;
   stats(options?: CallOptions): Promise<StorageStats>;
   /** Resolves when storage.dat holds everything acknowledged before the call. */
   flush(options?: CallOptions): Promise<void>;

@@ -21,6 +21,7 @@ import type {
   NeighborOptions,
   PathOptions,
   QueryOptions,
+  ScanOptions,
   SearchOptions,
 } from './storage.js';
 
@@ -35,6 +36,8 @@ export const DEFAULT_K = 10;
 export const DEFAULT_EF = 50;
 export const MAX_K = 10_000;
 export const DEFAULT_EF_SEARCH = 50;
+export const DEFAULT_PAGE_ITEMS = 1000;
+export const MAX_PAGE_ITEMS = 10_000;
 const MAX_UINT32 = 0xffff_ffff;
 /** More violations than this are counted, not listed. */
 const MAX_LISTED = 100;
@@ -149,6 +152,20 @@ export function checkSearch(
   let found = vectorProblems(null, query, '', 0, 'query_vector');
   found = integerProblems(found, 'k', options.k, MAX_K);
   found = integerProblems(found, 'ef_search', options.efSearch, MAX_UINT32);
+  settle(callProblems(found, options));
+}
+
+export function checkScan(options: ScanOptions): void {
+  let found: Found = null;
+  const kinds: unknown = options.kinds;
+  if (kinds !== undefined && kinds !== 'all' && kinds !== 'concepts' && kinds !== 'associations') {
+    found = note(found, 'kinds', `got ${show(kinds)}, expected all, concepts or associations`);
+  }
+  found = integerProblems(found, 'page_items', options.pageItems, MAX_PAGE_ITEMS);
+  const resume: unknown = options.resume;
+  if (resume !== undefined && typeof resume !== 'string') {
+    found = note(found, 'resume', `got ${show(resume)}, expected a token of an earlier page`);
+  }
   settle(callProblems(found, options));
 }
 

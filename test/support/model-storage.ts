@@ -3,6 +3,7 @@
  * makes it. Nothing here is shared with the engine but the validation of arguments and the parsing of ids.
  */
 
+import { createHash } from 'node:crypto';
 import { ParsedId, keyToId, parseId } from '#sutra/engine/format/id';
 import { SutraError } from '#sutra/errors';
 import type {
@@ -22,6 +23,10 @@ import type {
   PathOptions,
   PathStep,
   QueryOptions,
+  ScanOptions,
+  ScanPage,
+  ScannedAssociation,
+  ScannedConcept,
   SearchOptions,
   Storage,
   StorageStats,
@@ -37,6 +42,7 @@ import {
   checkNeighbors,
   checkPath,
   checkQuery,
+  checkScan,
   checkSearch,
   throwIfAborted,
 } from '#sutra/storage/validation';
@@ -64,6 +70,15 @@ interface Association {
   readonly target: string;
   readonly type: number;
   readonly confidence: number;
+  readonly createdUs: number;
+}
+
+/** What a scan gives, all of it. */
+interface Scanned {
+  readonly sequence: number;
+  readonly concepts: readonly ScannedConcept[];
+  readonly associations: readonly ScannedAssociation[];
+  readonly kinds: string;
 }
 
 /** One association as seen from one of its ends. */
@@ -94,6 +109,8 @@ export class ModelStorage implements Storage {
   private snapshotSequence = 0;
   private checkpoints = 0;
   private closed = false;
+  /** By number, for scans to be resumed. */
+  private readonly scans: Scanned[] = [];
   private readonly explicitDimension: number;
   private readonly nowUs: () => number;
   private readonly openedAt = Date.now();
@@ -282,6 +299,75 @@ export class ModelStorage implements Storage {
       .map(({ key, similarity }) => ({ id: this.idOfKey(key), similarity }));
   }
 
+  async *scan(options: ScanOptions = {}): AsyncGenerator<ScanPage, void, undefined> {
+    this.begin(options);
+    checkScan(options);
+    const [, which, from] = /^model-(\d+)-(\d+)$/.exec(options.resume ?? '') ?? [];
+    if (options.resume !== undefined && which === undefined) {
+      throw new SutraError('INVALID_ARGUMENT', 'resume: not a token', {
+        violations: [{ field: 'resume', description: 'not a token' }],
+      });
+    }
+    const number = which === undefined ? this.scans.push(this.scanned(options)) - 1 : Number(which);
+    const whole = this.scans[number];
+    if (whole === undefined) throw new SutraError('SCAN_EXPIRED', 'no such scan');
+    const { sequence, kinds } = whole;
+    const concepts = kinds === 'associations' ? [] : whole.concepts;
+    const associations = kinds === 'concepts' ? [] : whole.associations;
+    const items = (options.pageItems ?? 0) === 0 ? 1000 : (options.pageItems ?? 0);
+    const digest = createHash('md5')
+      .update(JSON.stringify([whole.concepts, whole.associations]))
+      .digest('hex');
+    for (let at = Number(from ?? 0); ; at += items) {
+      const end = at + items;
+      const isLast = end >= concepts.length + associations.length;
+      yield {
+        sequence,
+        digest,
+        conceptCount: whole.concepts.length,
+        associationCount: whole.associations.length,
+        concepts: concepts.slice(at, end).map((concept) => {
+          if (options.withEmbeddings !== false) return concept;
+          const copy = { ...concept };
+          delete (copy as { embedding?: Float32Array }).embedding;
+          return copy;
+        }),
+        associations: associations.slice(
+          Math.max(0, at - concepts.length),
+          Math.max(0, end - concepts.length),
+        ),
+        resume: isLast ? null : `model-${number}-${end}`,
+      };
+      if (isLast) return;
+      this.begin(options);
+    }
+  }
+
+  private scanned({ kinds = 'all' }: ScanOptions): Scanned {
+    const order = new Map([...this.state.concepts.keys()].map((key, i) => [key, i]));
+    const place = (key: string): number => order.get(key) ?? -1;
+    const associations = [...this.state.associations.values()].sort(
+      (a, b) =>
+        place(a.source) - place(b.source) || place(a.target) - place(b.target) || a.type - b.type,
+    );
+    return {
+      sequence: this.sequence,
+      kinds,
+      concepts: [...this.state.concepts.values()].map((concept): ScannedConcept => {
+        const { content, strength, confidence, createdUs, updatedUs, embedding } = concept;
+        const scanned = { id: idOf(concept), content, strength, confidence, createdUs, updatedUs };
+        return embedding === null ? scanned : { ...scanned, embedding: embedding.slice() };
+      }),
+      associations: associations.map(({ source, target, type, confidence, createdUs }) => ({
+        source: this.idOfKey(source),
+        target: this.idOfKey(target),
+        type,
+        confidence,
+        createdUs,
+      })),
+    };
+  }
+
   async stats(options?: CallOptions): Promise<StorageStats> {
     this.begin(options);
     checkCall(options);
@@ -343,7 +429,7 @@ export class ModelStorage implements Storage {
       this.applyConcept(next, concept, now, inBatch ? `concepts[${i}].` : '');
     });
     associations.forEach((association) => {
-      applyAssociation(next, association);
+      applyAssociation(next, association, now);
     });
     const count = concepts.length + associations.length;
     if (count === 0) return { firstSequence: 0, count: 0 };
@@ -475,17 +561,19 @@ interface LinkFilter {
   readonly types?: readonly number[];
 }
 
-function applyAssociation(state: State, input: AssociationInput): void {
+function applyAssociation(state: State, input: AssociationInput, nowUs: number): void {
   const source = findIn(state, input.source);
   if (source === null) throw unknownConcept(input.source);
   const target = findIn(state, input.target);
   if (target === null) throw unknownConcept(input.target);
   const type = input.type ?? 0;
-  state.associations.set(`${source.key} ${target.key} ${type}`, {
+  const identity = `${source.key} ${target.key} ${type}`;
+  state.associations.set(identity, {
     source: source.key,
     target: target.key,
     type,
     confidence: Math.fround(input.confidence ?? 1),
+    createdUs: state.associations.get(identity)?.createdUs ?? nowUs,
   });
 }
 
