@@ -93,11 +93,14 @@ export default class Serve extends SutraCommand {
     };
     const vectorDim = flags['vector-dim'];
 
-    const [{ ConcurrentStorage }, { startServer }, { checkAddress }] = await Promise.all([
-      import('../storage/embedded.js'),
-      import('../server/server.js'),
-      import('../server/listener.js'),
-    ]);
+    const [{ ConcurrentStorage }, { startServer }, { checkAddress }, { serviceManager }] =
+      await Promise.all([
+        import('../storage/embedded.js'),
+        import('../server/server.js'),
+        import('../server/listener.js'),
+        import('../server/service-manager.js'),
+      ]);
+    const manager = serviceManager(logger);
     const port = flags.port ?? DEFAULT_PORT;
     await checkAddress(host, port);
     const opening = setTimeout(() => {
@@ -141,6 +144,7 @@ export default class Serve extends SutraCommand {
       open_ms: Math.round(openMs * 1000) / 1000,
     };
     process.stdout.write(`${flags.json ? safeJson(document) : startText(document)}\n`);
+    manager.ready(document.message);
 
     const failure = await Promise.race([aborted(signal), storage.failed]);
     if (failure !== undefined) {
@@ -148,6 +152,7 @@ export default class Serve extends SutraCommand {
       reportFailure(failure, flags.json);
       process.exit(EXIT.FAILED);
     }
+    manager.stopping();
     logger.info('draining');
     const { abandonedCalls } = await server.drain(DRAIN_MS);
     await storage.close({ cancelCheckpoint: true });
