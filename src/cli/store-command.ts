@@ -4,6 +4,7 @@
  * or the text for people, which only then is rendered.
  */
 
+import type { ConcurrentStorage } from '../storage/embedded.js';
 import { chooseStore, openStorage, type Access } from '../storage/open.js';
 import type { CallOptions, Storage } from '../storage/storage.js';
 import { DEFAULT_TIMEOUT_MS } from '../storage/settings.js';
@@ -45,6 +46,7 @@ export abstract class StoreCommand extends SutraCommand {
       access: options.access,
       ...(options.vectorDim === undefined ? {} : { vectorDim: options.vectorDim }),
     });
+    noteMigration(storage);
     let result: Result;
     try {
       result = await work(storage, timeoutMs === undefined ? {} : { timeoutMs });
@@ -63,6 +65,17 @@ export abstract class StoreCommand extends SutraCommand {
     // No rows, no lines: an empty one would count as a neighbour.
     if (output !== '') process.stdout.write(`${output}\n`);
   }
+}
+
+/** Opening a store to write may have brought it over from version 2: that is worth a line, once in its life. */
+function noteMigration(storage: Storage): void {
+  if (!('opened' in storage)) return;
+  const { migration } = (storage as ConcurrentStorage).opened;
+  if (migration === null) return;
+  process.stderr.write(
+    `migrated storage.dat from version 2: ${migration.concepts} concepts, ${migration.edges} associations; ` +
+      `the old file is kept as ${migration.keptAs}\n`,
+  );
 }
 
 function callTimeoutMs(

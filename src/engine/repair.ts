@@ -20,11 +20,12 @@ import { SutraError } from '../errors.js';
 import { checkStore, recoverFrom, type StoreCheck, type Way } from './check.js';
 import { lastEpoch, reach, type SegmentCheck } from './check-log.js';
 import { CheckpointSource } from './checkpoint-source.js';
+import { copyWhole, linkOrCopy } from './copy.js';
 import type { Disk } from './disk.js';
 import { SEGMENT_HEADER_BYTES } from './format/frame.js';
 import type { DurableRecord, LockFile } from './lock-file.js';
 import { segmentName, segmentOrdinals } from './log/segment-files.js';
-import { createSegment, errorCode } from './log/write-log.js';
+import { createSegment } from './log/write-log.js';
 import { PinnedFiles } from './pinned-files.js';
 import { copyRange, PREVIOUS_NAME, SNAPSHOT_NAME, TEMP_NAME } from './recovery.js';
 import { verifySnapshotFile } from './snapshot/snapshot-file.js';
@@ -299,32 +300,6 @@ function keepOriginals(
   }
   disk.syncDirectory(kept);
   return keptIn;
-}
-
-/**
- * A second name keeps the very bytes, bad sectors included, and takes no space: repair replaces files and never writes into
- * them.
- */
-function linkOrCopy(disk: Disk, from: string, to: string): void {
-  try {
-    disk.link(from, to);
-  } catch (error) {
-    const code = errorCode(error);
-    const cannotLink = code === 'EPERM' || code === 'ENOTSUP' || code === 'EMLINK';
-    if (!cannotLink) throw error;
-    copyWhole(disk, from, to);
-    return;
-  }
-  const file = disk.open(to, 'update');
-  try {
-    file.sync();
-  } finally {
-    file.close();
-  }
-}
-
-function copyWhole(disk: Disk, from: string, to: string): void {
-  copyRange(disk, from, 0, disk.stat(from)?.size ?? 0, to);
 }
 
 function rewriteSnapshot(

@@ -22,6 +22,7 @@ import { LockFile } from './lock-file.js';
 import { Levels } from './levels.js';
 import { segmentName, segmentOrdinals, type SegmentFiles } from './log/segment-files.js';
 import { errorCode, WriteLog } from './log/write-log.js';
+import { inPlace, isOldStore, migrate, type Migration } from './migration/migrate.js';
 import {
   PREVIOUS_NAME,
   prepareTail,
@@ -69,6 +70,8 @@ export class Store {
   readonly failed: Promise<SutraError>;
   /** Damage that background verification or a read came upon. */
   damage: SutraError | null = null;
+  /** The storage.dat of version 2 that opening brought over; null when there was none. */
+  migration: Migration | null = null;
   private reportFailure: (error: SutraError) => void = () => undefined;
   private readonly id = new ParsedId();
   private readonly scan = new ExactScan();
@@ -140,6 +143,7 @@ export class Store {
       const lock = LockFile.acquire(disk, path);
       try {
         removeLeftovers(path, env);
+        const migration = bringOver(path, env);
         const recovered = recover(disk, path, { durable: lock.previous, logger });
         let opened: WriteLog | null = null;
         try {
@@ -150,7 +154,7 @@ export class Store {
           const position = prepareTail(disk, path, recovered, uuid, epoch, recordedUs(env), logger);
           const log = new WriteLog(disk, path, files, uuid, epoch, position, () => recordedUs(env));
           opened = log;
-          return new Store(
+          const store = new Store(
             path,
             env,
             uuid,
@@ -187,6 +191,8 @@ export class Store {
               return { lock, log, commits, checkpointer };
             },
           );
+          store.migration = migration;
+          return store;
         } catch (error) {
           opened?.abandon();
           recovered.files.closeAll();
@@ -531,6 +537,21 @@ function removeLeftovers(path: string, environment: Environment): void {
   }
 }
 
+/** A storage.dat of version 2 becomes one of today's, once. */
+function bringOver(path: string, environment: Environment): Migration | null {
+  const { disk, logger } = environment;
+  if (!isOldStore(disk, path)) return null;
+  const migration = migrate(disk, path, environment.randomBytes(16), recordedUs(environment));
+  if (migration !== null) {
+    const { concepts, edges, keptAs } = migration;
+    logger.info(
+      `${path}: migrated from version 2: ${concepts} concepts, ${edges} associations; ` +
+        `the old file is kept as ${keptAs}`,
+    );
+  }
+  return migration;
+}
+
 function checkDimension(state: State, asked: number): void {
   const { dimension } = state.levels;
   if (asked !== 0 && dimension !== 0 && asked !== dimension) {
@@ -571,7 +592,7 @@ function recoverBesideWriter(path: string, environment: Environment): Recovered 
       limits.set(durable.segmentOrdinal, durable.segmentBytes);
     }
     try {
-      return recover(disk, path, { durable, limits, logger });
+      return recover(inPlace(disk, path), path, { durable, limits, logger });
     } catch (error) {
       const gone = errorCode(error) === 'ENOENT';
       const damaged = error instanceof SutraError && error.code === 'DAMAGED';

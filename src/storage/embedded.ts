@@ -14,6 +14,7 @@ import {
 import { BOTH, IN, OUT, type TypeMask } from '../engine/graph/graph-view.js';
 import type { Logger } from '../engine/logger.js';
 import { SCAN_ASSOCIATIONS, SCAN_CONCEPTS } from '../engine/scan-token.js';
+import type { Migration } from '../engine/migration/migrate.js';
 import { ConceptRecord } from '../engine/snapshot/snapshot-source.js';
 import { Store } from '../engine/store.js';
 import { scanPages } from './scan-pages.js';
@@ -84,6 +85,8 @@ export interface Opened {
   /** Writes that were replayed from the log behind storage.dat. */
   readonly replayed: number;
   readonly openMs: number;
+  /** The storage.dat of version 2 that was brought over; null when there was none. */
+  readonly migration: Migration | null;
 }
 
 export class ConcurrentStorage implements Storage {
@@ -119,6 +122,7 @@ export class ConcurrentStorage implements Storage {
       edges: store.state.edgeCount,
       replayed: store.replayed,
       openMs: environment.nowMs() - startMs,
+      migration: store.migration,
     });
   }
 

@@ -1,21 +1,25 @@
 /**
- * The doorway to what is done to a store's files rather than to what it stores: verifying them and repairing them. Only for
- * a directory; a server's files are looked at beside it, with the same calls.
+ * The doorway to what is done to a store's files rather than to what it stores: verifying them, repairing them, bringing an old
+ * one over. Only for a directory; a server's files are looked at beside it, with the same calls.
  */
 
 import { join } from 'node:path';
 
 import { checkStore, type Finding, type StoreCheck } from '../engine/check.js';
 import type { Disk } from '../engine/disk.js';
-import { nodeEnvironment } from '../engine/environment.js';
+import { nodeEnvironment, recordedUs } from '../engine/environment.js';
 import { LockFile } from '../engine/lock-file.js';
+import { inPlace, isOldStore, migrate, type Migration } from '../engine/migration/migrate.js';
+import type { BadItem } from '../engine/migration/version2-reader.js';
 import { isStoreFile } from '../engine/pinned-files.js';
-import { translate } from '../engine/recovery.js';
+import { SNAPSHOT_NAME, translate } from '../engine/recovery.js';
 import { executeRepair, planRepair, type RepairPlan } from '../engine/repair.js';
 import { runStepsInSlices, type StepProgress } from '../engine/steps.js';
 import { SutraError } from '../errors.js';
 
 export type { FileCheck, Finding, StoreCheck } from '../engine/check.js';
+export type { Migration } from '../engine/migration/migrate.js';
+export type { BadItem } from '../engine/migration/version2-reader.js';
 export type { RepairPlan } from '../engine/repair.js';
 export type { StepProgress } from '../engine/steps.js';
 
@@ -27,9 +31,19 @@ export type OnProgress = (progress: StepProgress) => void;
  */
 export async function verifyStore(directory: string, onProgress: OnProgress): Promise<StoreCheck> {
   const environment = nodeEnvironment();
-  const steps = checkStore(environment.disk, directory);
+  const { disk } = environment;
   try {
-    return await runStepsInSlices(steps, environment, onProgress);
+    let view = disk;
+    if (isOldStore(disk, directory)) {
+      try {
+        view = inPlace(disk, directory);
+      } catch (error) {
+        if (!(error instanceof SutraError) || error.code !== 'DAMAGED') throw error;
+        return damagedOldStore(disk, directory, error);
+      }
+    }
+    const check = await runStepsInSlices(checkStore(view, directory), environment, onProgress);
+    return view === disk ? check : { ...check, notes: [...check.notes, OLD_VERSION_NOTE] };
   } catch (error) {
     throw translate(error, directory);
   }
@@ -47,6 +61,7 @@ export async function planStoreRepair(
   const { disk } = environment;
   try {
     requireStore(disk, directory);
+    refuseOld(disk, directory);
     const lock = LockFile.read(disk, directory);
     if (lock !== null && lock.held) {
       const holder = lock.pid === null ? 'another process' : `process ${lock.pid}`;
@@ -86,6 +101,7 @@ export async function repairStore(
   const { disk } = environment;
   try {
     requireStore(disk, directory);
+    refuseOld(disk, directory);
     const lock = LockFile.acquire(disk, directory);
     try {
       const planning = planRepair(disk, directory, lock.previous);
@@ -102,6 +118,91 @@ export async function repairStore(
   } catch (error) {
     throw translate(error, directory);
   }
+}
+
+const OLD_VERSION_NOTE: Finding = {
+  file: SNAPSHOT_NAME,
+  offset: 8,
+  what: 'version 2, read in place; `sutra migrate`, `serve` and every writing command bring it over',
+};
+
+export interface Migrated {
+  /** Null: it was of today's version already, and nothing was changed. */
+  readonly migration: Migration | null;
+  /** What was not whole and was left out, the first of them; only when salvaging. */
+  readonly left: readonly BadItem[];
+  /** How many in all. */
+  readonly leftCount: number;
+}
+
+/** So many of what a salvage left out are listed. */
+export const MAX_LISTED = 10_000;
+
+/**
+ * Brings a storage.dat of version 2 over, under the writer's lock. `salvage`: also when it is damaged, leaving out what is not
+ * whole. The old file is kept.
+ * @throws NO_SUCH_DIRECTORY, NOT_A_STORE, STORE_LOCKED, DAMAGED, DISK_FULL
+ */
+export function migrateStore(directory: string, salvage: boolean): Migrated {
+  const environment = nodeEnvironment();
+  const { disk } = environment;
+  try {
+    requireStore(disk, directory);
+    if (!isOldStore(disk, directory)) return { migration: null, left: [], leftCount: 0 };
+    const lock = LockFile.acquire(disk, directory);
+    try {
+      const left: BadItem[] = [];
+      let leftCount = 0;
+      const note = (item: BadItem): void => {
+        leftCount++;
+        if (left.length < MAX_LISTED) left.push(item);
+      };
+      const migration = migrate(
+        disk,
+        directory,
+        environment.randomBytes(16),
+        recordedUs(environment),
+        salvage ? note : undefined,
+      );
+      return { migration, left, leftCount };
+    } finally {
+      lock.release();
+    }
+  } catch (error) {
+    throw translate(error, directory);
+  }
+}
+
+/** What can be said of a version 2 file that is not whole: which byte gives it away. */
+function damagedOldStore(disk: Disk, directory: string, error: SutraError): StoreCheck {
+  const bytes = disk.stat(join(directory, SNAPSHOT_NAME))?.size ?? 0;
+  const { offset, message, hint } = error;
+  const what = `${message}. ${hint}`;
+  const nothing = { exists: false, header: null, isWhole: false };
+  return {
+    files: [{ file: SNAPSHOT_NAME, bytes, ok: false, sequences: null }],
+    findings: [{ file: SNAPSHOT_NAME, ...(offset === null ? {} : { offset }), what }],
+    notes: [],
+    state: null,
+    way: null,
+    lost: null,
+    held: LockFile.read(disk, directory)?.held ?? false,
+    current: { ...nothing, exists: true },
+    previous: nothing,
+    previousAgrees: null,
+    previousReaches: false,
+    isNewer: false,
+    uuid: null,
+    log: { segments: [], names: [], durable: null, marks: new Map() },
+  };
+}
+
+/** Repair knows the files of today's version only. */
+function refuseOld(disk: Disk, directory: string): void {
+  if (!isOldStore(disk, directory)) return;
+  throw new SutraError('UNSUPPORTED_FORMAT', `${directory}: storage.dat is of version 2`, {
+    hint: 'Bring it over with `sutra migrate`, or with `sutra migrate --salvage` when it is damaged.',
+  });
 }
 
 /** Before the lock is taken, which creates its file. */
