@@ -4,7 +4,7 @@
  */
 
 /** Leaf files at the top of src that every room may use. */
-const LEAVES = '^src/(errors|version)\\.ts$';
+const LEAVES = '^src/(errors|latency|version)\\.ts$';
 
 /** What a room may import of src: everything else of src is forbidden to it. */
 function room(name, path, allowed, comment) {
@@ -25,6 +25,13 @@ const ENTRIES = '^src/index\\.ts$|^src/cli/main\\.ts$|^src/commands/|^src/engine
 
 module.exports = {
   forbidden: [
+    {
+      name: 'latency-is-a-leaf',
+      comment: 'Every layer may use src/latency.ts, so it uses none.',
+      severity: 'error',
+      from: { path: '^src/latency\\.ts$' },
+      to: {},
+    },
     {
       name: 'errors-is-a-leaf',
       comment: 'Every layer may use src/errors.ts, so it uses none.',

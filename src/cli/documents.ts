@@ -3,11 +3,13 @@
  * shortest form, times as integer microseconds, types as numbers with their name beside. Only data, no layout.
  */
 
+import type { LatencyHistogram } from '../latency.js';
 import type {
   ConceptAnswer,
   HealthAnswer,
   NeighborsAnswer,
   PathAnswer,
+  ServerStats,
   StorageStats,
   VectorMatch,
 } from '../storage/storage.js';
@@ -78,6 +80,7 @@ export function matchesDocument(
 }
 
 export function statsDocument(stats: StorageStats) {
+  const { checkpoint, server } = stats;
   return {
     concepts: stats.concepts,
     edges: stats.edges,
@@ -93,7 +96,72 @@ export function statsDocument(stats: StorageStats) {
     wal_bytes: stats.walBytes,
     snapshot_bytes: stats.snapshotBytes,
     checkpoints: stats.checkpoints,
+    group_commits: stats.groupCommits,
+    committed_bytes: stats.committedBytes,
+    pending_bytes: stats.pendingBytes,
+    pending_limit_bytes: stats.pendingLimitBytes,
+    memtable_writes: stats.memtableWrites,
+    memtable_threshold: stats.memtableThreshold,
+    wal_threshold_bytes: stats.walThresholdBytes,
+    wal_disk_bytes: stats.walDiskBytes,
+    epoch: stats.epoch,
+    uuid: stats.uuid,
+    durability: stats.durability,
+    read_only: stats.readOnly,
+    disk_full: stats.diskFull,
+    sync_latency: histogramDocument(stats.syncLatency),
+    latency_bounds_us: stats.latencyBoundsUs,
+    checkpoint: {
+      running: checkpoint.running,
+      written_bytes: checkpoint.writtenBytes,
+      expected_bytes: checkpoint.expectedBytes,
+      running_us: checkpoint.runningUs,
+      last_duration_us: checkpoint.lastDurationUs,
+      last_end_us: checkpoint.lastEndUs,
+      failures: checkpoint.failures,
+      last_error: checkpoint.lastError,
+    },
+    ...(server === undefined ? {} : { server: serverDocument(server) }),
   };
+}
+
+function serverDocument(server: ServerStats) {
+  return {
+    version: server.version,
+    node_version: server.nodeVersion,
+    pid: server.pid,
+    start_us: server.startUs,
+    draining: server.draining,
+    connections: server.connections,
+    connections_accepted: server.connectionsAccepted,
+    connections_refused: server.connectionsRefused,
+    cpu_user_us: server.cpuUserUs,
+    cpu_system_us: server.cpuSystemUs,
+    resident_bytes: server.residentBytes,
+    heap_used_bytes: server.heapUsedBytes,
+    heap_total_bytes: server.heapTotalBytes,
+    external_bytes: server.externalBytes,
+    loop_active_us: server.loopActiveUs,
+    loop_idle_us: server.loopIdleUs,
+    disk_read_bytes: server.diskReadBytes,
+    disk_written_bytes: server.diskWrittenBytes,
+    network_received_bytes: server.networkReceivedBytes,
+    network_sent_bytes: server.networkSentBytes,
+    disk_free_bytes: server.diskFreeBytes,
+    disk_total_bytes: server.diskTotalBytes,
+    loop_delay: histogramDocument(server.loopDelay),
+    calls: server.calls.map(({ method, started, inFlight, handled, latency }) => ({
+      method,
+      started,
+      in_flight: inFlight,
+      handled,
+      latency: histogramDocument(latency),
+    })),
+  };
+}
+
+function histogramDocument({ counts, sumUs }: LatencyHistogram) {
+  return { counts, sum_us: sumUs };
 }
 
 export function healthDocument(health: HealthAnswer) {

@@ -113,7 +113,7 @@ export default class Serve extends SutraCommand {
     }).finally(() => {
       clearTimeout(opening);
     });
-    const server = await startServer(storage, { host, port, logger }).catch(
+    const server = await startServer(storage, { host, port, logger, directory: path }).catch(
       async (error: unknown) => {
         await storage.close();
         throw error;

@@ -10,6 +10,7 @@ import { translate } from './recovery.js';
 
 export type CheckpointMessage =
   | { readonly kind: 'log'; readonly level: keyof Logger; readonly message: string }
+  | { readonly kind: 'progress'; readonly written: number; readonly expected: number }
   | { readonly kind: 'done'; readonly result: CheckpointResult }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string };
 
@@ -33,7 +34,10 @@ const logger: Logger = {
 
 try {
   const request = workerData as CheckpointRequest;
-  post({ kind: 'done', result: runCheckpoint(new NodeDisk(), request, logger) });
+  const result = runCheckpoint(new NodeDisk(), request, logger, (written, expected) => {
+    post({ kind: 'progress', written, expected });
+  });
+  post({ kind: 'done', result });
 } catch (error) {
   const { code, message } = toSutraError(translate(error, 'checkpoint'));
   post({ kind: 'failed', code, message });

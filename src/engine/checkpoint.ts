@@ -36,11 +36,15 @@ export interface CheckpointResult {
   readonly previousSequence: number;
 }
 
+/** Bytes written of the new storage.dat, and how many it will have by an estimate; told now and then. */
+export type WriteProgress = (written: number, expected: number) => void;
+
 /** @throws DAMAGED (digests or counts differ, or an input is bad), DISK_FULL, and what the disk throws */
 export function runCheckpoint(
   disk: Disk,
   request: CheckpointRequest,
   logger: Logger,
+  onProgress: WriteProgress = () => undefined,
 ): CheckpointResult {
   const { directory } = request;
   const temporary = join(directory, TEMP_NAME);
@@ -66,7 +70,7 @@ export function runCheckpoint(
       disk,
       temporary,
       new CheckpointSource(state, uuid, recovered.epoch),
-      { createdUs: request.nowUs, pauseMs: request.pauseMs },
+      { createdUs: request.nowUs, pauseMs: request.pauseMs, onProgress },
     );
     verifySnapshotFile(disk, temporary);
     publish(disk, directory, temporary, recovered.usedPrevious);

@@ -38,6 +38,13 @@ interface Sealed {
 
 export class Checkpointer {
   checkpoints = 0;
+  failures = 0;
+  /** Of the last one that completed; 0 when none has. */
+  lastDurationMs = 0;
+  lastEndUs = 0;
+  /** Of the running one: bytes written of storage.dat, and how many it will have as far as the worker knows. */
+  writtenBytes = 0;
+  expectedBytes = 0;
   snapshotSequence: number;
   snapshotBytes: number;
   /** storage.dat exists. A new store has none until its first checkpoint. */
@@ -49,6 +56,7 @@ export class Checkpointer {
   private bytes: number;
   private sealed: Sealed | null = null;
   private running: Promise<void> | null = null;
+  private startMs = 0;
   private job: RunningCheckpoint | null = null;
   private flushing = 0;
   /** Digests differed: no further checkpoint until somebody has looked (design.md, decision 4). */
@@ -80,18 +88,37 @@ export class Checkpointer {
     return this.bytes;
   }
 
+  /** Writes since the last seal. */
+  get writesSinceSeal(): number {
+    return this.writes;
+  }
+
+  get isRunning(): boolean {
+    return this.running !== null;
+  }
+
+  /** How long the running one has been at it. */
+  get runningMs(): number {
+    return this.running === null ? 0 : this.environment.nowMs() - this.startMs;
+  }
+
+  /** So many writes begin a checkpoint. */
+  get writeLimit(): number {
+    const { slotCount, edgeCount } = this.state;
+    return Math.max(this.threshold, Math.min(FRACTION * (slotCount + edgeCount), MAX_WRITES));
+  }
+
+  /** So do so many bytes of log. */
+  get byteLimit(): number {
+    return Math.max(MIN_BYTES, Math.min(FRACTION * this.snapshotBytes, MAX_BYTES));
+  }
+
   /** Counts applied writes, and starts a checkpoint when there are enough. */
   note(commands: number, bytes: number): void {
     this.writes += commands;
     this.bytes += bytes;
     if (this.running !== null || this.blocked || this.closing || this.problem !== null) return;
-    const { slotCount, edgeCount } = this.state;
-    const writes = Math.max(
-      this.threshold,
-      Math.min(FRACTION * (slotCount + edgeCount), MAX_WRITES),
-    );
-    const limitBytes = Math.max(MIN_BYTES, Math.min(FRACTION * this.snapshotBytes, MAX_BYTES));
-    if (this.writes < writes && this.bytes < limitBytes) return;
+    if (this.writes < this.writeLimit && this.bytes < this.byteLimit) return;
     // What goes wrong is kept in `problem`, logged and tried again.
     this.start().catch(() => undefined);
   }
@@ -144,6 +171,7 @@ export class Checkpointer {
       const problem = toSutraError(error);
       if (problem.code === 'CANCELLED' || problem.code === 'CLOSED') throw problem;
       this.problem = problem;
+      this.failures++;
       this.blocked = problem.code === 'DAMAGED' || problem.code === 'TOO_LARGE';
       logger.error(
         `checkpoint failed: ${problem.message}; the log is kept` +
@@ -158,6 +186,9 @@ export class Checkpointer {
     const { environment, state, log } = this;
     const { disk, logger } = environment;
     const startMs = environment.nowMs();
+    this.startMs = startMs;
+    this.writtenBytes = 0;
+    this.expectedBytes = 0;
     if (this.sealed === null) {
       await this.commits.betweenGroups(async () => {
         const throughOrdinal = await log.roll();
@@ -174,12 +205,18 @@ export class Checkpointer {
     if (this.cancelled) throw new SutraError('CANCELLED', 'the store is closing');
     const sealed = this.sealed;
     if (sealed === null) throw new SutraError('INTERNAL', 'nothing was sealed');
-    const job = environment.startCheckpoint({
-      directory: this.directory,
-      ...sealed,
-      nowUs: recordedUs(environment),
-      pauseMs: this.flushing > 0 ? FLUSH_PAUSE_MS : BACKGROUND_PAUSE_MS,
-    });
+    const job = environment.startCheckpoint(
+      {
+        directory: this.directory,
+        ...sealed,
+        nowUs: recordedUs(environment),
+        pauseMs: this.flushing > 0 ? FLUSH_PAUSE_MS : BACKGROUND_PAUSE_MS,
+      },
+      (written, expected) => {
+        this.writtenBytes = written;
+        this.expectedBytes = expected;
+      },
+    );
     this.job = job;
     const result = await job.done.finally(() => {
       this.job = null;
@@ -198,9 +235,11 @@ export class Checkpointer {
     this.snapshotSequence = base.sequence;
     this.snapshotBytes = base.fileBytes;
     this.checkpoints++;
+    this.lastDurationMs = environment.nowMs() - startMs;
+    this.lastEndUs = recordedUs(environment);
     logger.info(
       `checkpoint: ${base.conceptCount} concepts, ${base.edgeCount} associations at sequence ` +
-        `${base.sequence}, ${base.fileBytes} bytes in ${Math.round(environment.nowMs() - startMs)} ms`,
+        `${base.sequence}, ${base.fileBytes} bytes in ${Math.round(this.lastDurationMs)} ms`,
     );
     try {
       await this.removeObsolete(result.previousSequence);

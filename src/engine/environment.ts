@@ -7,7 +7,7 @@ import { randomFillSync } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
 
 import { isErrorCode, SutraError } from '../errors.js';
-import type { CheckpointRequest, CheckpointResult } from './checkpoint.js';
+import type { CheckpointRequest, CheckpointResult, WriteProgress } from './checkpoint.js';
 import type { CheckpointMessage } from './checkpoint-worker.js';
 import type { Disk } from './disk.js';
 import { silentLogger, type Logger } from './logger.js';
@@ -31,7 +31,7 @@ export interface Environment {
   schedule(ms: number, task: () => void): () => void;
   /** Resolves when everything that waits on the event loop has had a turn. */
   pause(): Promise<void>;
-  startCheckpoint(request: CheckpointRequest): RunningCheckpoint;
+  startCheckpoint(request: CheckpointRequest, onProgress?: WriteProgress): RunningCheckpoint;
 }
 
 /**
@@ -59,17 +59,22 @@ export function nodeEnvironment(logger: Logger = silentLogger): Environment {
       };
     },
     pause: () => new Promise((resolve) => setImmediate(resolve)),
-    startCheckpoint: (request) => startWorker(request, logger),
+    startCheckpoint: (request, onProgress) => startWorker(request, logger, onProgress),
   };
 }
 
-function startWorker(request: CheckpointRequest, logger: Logger): RunningCheckpoint {
+function startWorker(
+  request: CheckpointRequest,
+  logger: Logger,
+  onProgress: WriteProgress = () => undefined,
+): RunningCheckpoint {
   const worker = new Worker(new URL('./checkpoint-worker.js', import.meta.url), {
     workerData: request,
   });
   const done = new Promise<CheckpointResult>((resolve, reject) => {
     worker.on('message', (message: CheckpointMessage) => {
       if (message.kind === 'log') logger[message.level](message.message);
+      else if (message.kind === 'progress') onProgress(message.written, message.expected);
       else if (message.kind === 'done') resolve(message.result);
       else {
         const code = isErrorCode(message.code) ? message.code : 'INTERNAL';

@@ -31,7 +31,7 @@ const GROUP_COMMANDS = 4096;
 /** Buffers that grew past this are not pooled. */
 const POOLED_BYTES = 2 * 1024 * 1024;
 /** Queued commands beyond this are refused as OVERLOADED. */
-const MAX_QUEUED_BYTES = 256 * 1024 * 1024;
+export const MAX_QUEUED_BYTES = 256 * 1024 * 1024;
 /** How often a full disk is tried again. */
 const PROBE_MS = 1000;
 
@@ -91,6 +91,9 @@ export class GroupCommit {
   dropped = 0;
   /** Syncs that made something durable. */
   reconciliations = 0;
+  /** Groups that were committed, and the bytes of their commands. */
+  groups = 0;
+  groupBytes = 0;
   /** The disk is full; writes are refused until a probe succeeds. */
   full = false;
 
@@ -124,7 +127,7 @@ export class GroupCommit {
     private readonly state: State,
     private readonly log: WriteLog,
     private readonly lock: LockFile,
-    private readonly durability: 'always' | 'interval',
+    readonly durability: 'always' | 'interval',
     private readonly reconcileMs: number,
     private readonly configuredDimension: number,
   ) {
@@ -135,6 +138,10 @@ export class GroupCommit {
 
   get pendingCount(): number {
     return this.queuedCount;
+  }
+
+  get pendingBytes(): number {
+    return this.queuedBytes;
   }
 
   /** The store's dimension, counting what is queued and what was configured; 0 when nothing says. */
@@ -589,6 +596,8 @@ export class GroupCommit {
     this.queuedBytes -= buffer.payloadBytes;
     this.queuedCount -= buffer.count;
     this.written += buffer.count;
+    this.groups++;
+    this.groupBytes += buffer.payloadBytes;
     if (this.durability === 'always') this.reconciliations++;
     if (this.queuedCount === 0) {
       this.pending.clear();

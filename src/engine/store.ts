@@ -9,6 +9,7 @@
 import { dirname, join } from 'node:path';
 
 import { SutraError, invalidField } from '../errors.js';
+import type { LatencyHistogram } from '../latency.js';
 import { Checkpointer } from './checkpointer.js';
 import { recordedUs, type Environment } from './environment.js';
 import { ParsedId, parseId } from './format/id.js';
@@ -82,13 +83,14 @@ export class Store {
   private constructor(
     readonly directory: string,
     private readonly environment: Environment,
-    /** 16 bytes that no other store has. */
-    private readonly uuid: Uint8Array,
+    /** 16 bytes that no other store has; zeros for a reader of one without a single write. */
+    readonly uuid: Uint8Array,
     readonly state: State,
     private readonly files: SegmentFiles,
     /** Commands that were replayed from the log. */
     readonly replayed: number,
     private readonly replayedBytes: number,
+    readonly epoch: number,
     writing: ((onFailure: (error: SutraError) => void) => Writing) | null,
   ) {
     this.failed = new Promise((resolve) => {
@@ -133,6 +135,7 @@ export class Store {
         recovered.files,
         recovered.replayed,
         recovered.logBytes,
+        recovered.epoch,
         null,
       );
     }
@@ -152,7 +155,16 @@ export class Store {
           const uuid = recovered.uuid ?? env.randomBytes(16);
           const epoch = recovered.epoch + 1;
           const position = prepareTail(disk, path, recovered, uuid, epoch, recordedUs(env), logger);
-          const log = new WriteLog(disk, path, files, uuid, epoch, position, () => recordedUs(env));
+          const log = new WriteLog(
+            disk,
+            path,
+            files,
+            uuid,
+            epoch,
+            position,
+            () => recordedUs(env),
+            () => env.nowMs(),
+          );
           opened = log;
           const store = new Store(
             path,
@@ -162,6 +174,7 @@ export class Store {
             files,
             recovered.replayed,
             recovered.logBytes,
+            epoch,
             (onFailure) => {
               const commits = new GroupCommit(
                 env,
@@ -219,6 +232,22 @@ export class Store {
   /** The write side, for counters; null for a reader. */
   get counters(): GroupCommit | null {
     return this.writing?.commits ?? null;
+  }
+
+  /** How long syncs of the log took; null for a reader. */
+  get syncLatency(): LatencyHistogram | null {
+    return this.writing?.log.syncLatency.histogram() ?? null;
+  }
+
+  /** Bytes of all log segments on the disk. */
+  logDiskBytes(): number {
+    const { disk } = this.environment;
+    let bytes = 0;
+    for (const ordinal of segmentOrdinals(disk.list(this.directory))) {
+      // A checkpoint may remove one at any moment.
+      bytes += disk.stat(join(this.directory, segmentName(ordinal)))?.size ?? 0;
+    }
+    return bytes;
   }
 
   get dimension(): number {

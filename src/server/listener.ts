@@ -21,8 +21,18 @@ export interface ListenOptions {
   readonly onRefused: (limit: number) => void;
 }
 
+/** Of all connections since the start. */
+export interface ConnectionCounts {
+  readonly open: number;
+  readonly accepted: number;
+  readonly refused: number;
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
+}
+
 export interface Listener {
   readonly port: number;
+  counts(): ConnectionCounts;
   /** Stops accepting; open connections stay. */
   close(): void;
   /** Resolves when no connection is open any more; cuts those that are after graceMs. */
@@ -38,10 +48,14 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const servers: Server[] = [];
   const sockets = new Set<Socket>();
   let whenEmpty: (() => void) | null = null;
+  const totals = { accepted: 0, refused: 0, receivedBytes: 0, sentBytes: 0 };
   const accept = (socket: Socket): void => {
     sockets.add(socket);
+    totals.accepted++;
     socket.once('close', () => {
       sockets.delete(socket);
+      totals.receivedBytes += socket.bytesRead;
+      totals.sentBytes += socket.bytesWritten;
       if (sockets.size === 0) whenEmpty?.();
     });
     options.onConnection(socket);
@@ -50,6 +64,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   try {
     for (const address of addresses) {
       const server = await bind(address, bound, accept, options);
+      server.on('drop', () => totals.refused++);
       servers.push(server);
       // Names such as localhost stand for several addresses; with port 0 the first one picks the port for all.
       bound = portOf(server);
@@ -60,6 +75,14 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   }
   return {
     port: bound,
+    counts: () => {
+      let { receivedBytes, sentBytes } = totals;
+      for (const socket of sockets) {
+        receivedBytes += socket.bytesRead;
+        sentBytes += socket.bytesWritten;
+      }
+      return { ...totals, open: sockets.size, receivedBytes, sentBytes };
+    },
     close: () => {
       for (const server of servers) server.close();
     },

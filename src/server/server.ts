@@ -8,14 +8,17 @@
 
 import { Server, ServerCredentials, type ServerOptions as GrpcOptions } from '@grpc/grpc-js';
 import { formatAddress } from '../storage/address.js';
-import type { Storage } from '../storage/storage.js';
+import type { ServerStats, Storage } from '../storage/storage.js';
 import { MAX_BATCH_BYTES } from '../storage/validation.js';
+import { CallCounts } from './call-counts.js';
 import { CallGate } from './call-gate.js';
 import { Health } from './health.js';
 import { listen } from './listener.js';
 import { SILENT, type ServerLogger } from './logger.js';
 import { addReflection } from './reflection.js';
+import { ProcessWatch } from './process-watch.js';
 import { createService } from './service.js';
+import { VERSION } from '../version.js';
 
 export interface ServerOptions {
   /** An address of this machine or a name for one. */
@@ -23,6 +26,8 @@ export interface ServerOptions {
   /** 0 picks a free one; RunningServer.port says which. */
   readonly port: number;
   readonly logger?: ServerLogger;
+  /** Where the store is, for the statistics to say how much space is left there. */
+  readonly directory?: string;
   /** Calls at once on one connection; default 100. */
   readonly maxConcurrentStreams?: number;
   /** Largest request; default 16 MiB. Longer is RESOURCE_EXHAUSTED. */
@@ -60,8 +65,26 @@ export async function startServer(
 ): Promise<RunningServer> {
   const logger = options.logger ?? SILENT;
   const gate = new CallGate();
+  let draining: Promise<DrainReport> | null = null;
   const health = new Health(storage);
-  const service = createService(storage, gate, logger);
+  const counts = new CallCounts();
+  const startUs = Date.now() * 1000;
+  const serverStats = async (): Promise<ServerStats> => {
+    const connections = listener.counts();
+    return {
+      version: VERSION,
+      startUs,
+      draining: draining !== null,
+      connections: connections.open,
+      connectionsAccepted: connections.accepted,
+      connectionsRefused: connections.refused,
+      networkReceivedBytes: connections.receivedBytes,
+      networkSentBytes: connections.sentBytes,
+      ...(await watch.stats()),
+      calls: counts.stats(),
+    };
+  };
+  const service = createService(storage, { gate, counts, logger, serverStats });
 
   const server = new Server(grpcOptions(options));
   server.addService(service.definition, service.implementation);
@@ -77,6 +100,8 @@ export async function startServer(
     onRefused: (limit) => logger.warn(`connections refused: ${limit} are open already`),
   });
 
+  const watch = new ProcessWatch(options.directory);
+
   const drain = async (timeoutMs: number): Promise<DrainReport> => {
     const deadline = Date.now() + timeoutMs;
     health.drain();
@@ -91,12 +116,12 @@ export async function startServer(
     // no connection without channelz: whether they are gone is the listener's to know.
     server.tryShutdown(() => undefined);
     await listener.closeConnections(abandonedCalls > 0 ? 0 : grace);
+    watch.stop();
     if (abandonedCalls > 0)
       logger.warn(`${abandonedCalls} calls were cut off after ${timeoutMs} ms`);
     return { abandonedCalls };
   };
 
-  let draining: Promise<DrainReport> | null = null;
   const { port } = listener;
   return {
     host: options.host,

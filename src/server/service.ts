@@ -13,10 +13,11 @@ import {
   type ServerUnaryCall,
 } from '@grpc/grpc-js';
 import { SutraError } from '../errors.js';
-import type { CallOptions, Storage } from '../storage/storage.js';
+import type { CallOptions, ServerStats, Storage } from '../storage/storage.js';
 import { DecodeFailure, METHODS, type Method } from '../wire/methods.js';
 import { CODE_TRAILER, DETAILS_TRAILER, HINT_TRAILER, encodeError } from '../wire/status.js';
 import { CallContext } from './call-context.js';
+import type { CallCounts } from './call-counts.js';
 import type { CallGate } from './call-gate.js';
 import type { ServerLogger } from './logger.js';
 
@@ -27,7 +28,16 @@ export interface Service {
 
 const NO_OPTIONS: CallOptions = {};
 
-export function createService(storage: Storage, gate: CallGate, logger: ServerLogger): Service {
+export interface ServiceOptions {
+  readonly gate: CallGate;
+  readonly counts: CallCounts;
+  readonly logger: ServerLogger;
+  /** What the server adds to the storage's statistics. */
+  readonly serverStats: () => Promise<ServerStats>;
+}
+
+export function createService(storage: Storage, options: ServiceOptions): Service {
+  const { gate, counts, logger, serverStats } = options;
   const definition: Record<string, ServiceDefinition[string]> = {};
   const implementation: UntypedServiceImplementation = {};
 
@@ -46,11 +56,18 @@ export function createService(storage: Storage, gate: CallGate, logger: ServerLo
       responseSerialize: method.encodeResponse,
       responseDeserialize: method.decodeResponse,
     };
+    const counter = counts.of(name);
     implementation[name] = (
       call: ServerUnaryCall<Request | DecodeFailure, Response>,
       callback: sendUnaryData<Response>,
     ): void => {
-      const refuse = (error: unknown): void => callback(statusOf(error, name, logger));
+      const startMs = performance.now();
+      counter.begin();
+      const refuse = (error: unknown): void => {
+        const told = statusOf(error, name, logger);
+        callback(told);
+        counter.end(told.code, performance.now() - startMs);
+      };
       if (!gate.enter()) {
         refuse(new SutraError('UNAVAILABLE', 'the server is draining and takes no new calls'));
         return;
@@ -58,6 +75,7 @@ export function createService(storage: Storage, gate: CallGate, logger: ServerLo
       answer(call, run).then(
         (response) => {
           callback(null, response);
+          counter.end(status.OK, performance.now() - startMs);
           gate.leave();
         },
         (error: unknown) => {
@@ -91,7 +109,10 @@ export function createService(storage: Storage, gate: CallGate, logger: ServerLo
   serve(METHODS.vectorSearch, ({ query, k, efSearch }, context) =>
     storage.vectorSearch(query, { k, efSearch, ...bounds(context) }),
   );
-  serve(METHODS.getStats, () => storage.stats());
+  serve(METHODS.getStats, async () => {
+    const [stats, server] = await Promise.all([storage.stats(), serverStats()]);
+    return { ...stats, server };
+  });
   serve(METHODS.healthCheck, () => storage.healthCheck());
   serve(METHODS.flush, async (_request, context) => {
     await storage.flush(context);

@@ -4,6 +4,7 @@
  */
 
 import { SutraError, toSutraError } from '../errors.js';
+import { LATENCY_BOUNDS_US, NO_LATENCIES } from '../latency.js';
 import { nodeEnvironment, type Environment } from '../engine/environment.js';
 import {
   DEFAULT_CHECK_EVERY,
@@ -12,6 +13,7 @@ import {
   type TraversalBudget,
 } from '../engine/graph/budget.js';
 import { BOTH, IN, OUT, type TypeMask } from '../engine/graph/graph-view.js';
+import { MAX_QUEUED_BYTES } from '../engine/group-commit.js';
 import type { Logger } from '../engine/logger.js';
 import { SCAN_ASSOCIATIONS, SCAN_CONCEPTS } from '../engine/scan-token.js';
 import type { Migration } from '../engine/migration/migrate.js';
@@ -322,7 +324,8 @@ export class ConcurrentStorage implements Storage {
   async stats(options?: CallOptions): Promise<StorageStats> {
     checkCall(options);
     this.begin(options);
-    const { state, counters, checkpointer, dimension, logBytes } = this.store;
+    const { store } = this;
+    const { state, counters, checkpointer, dimension, logBytes, uuid } = store;
     const { base } = state.levels;
     return {
       concepts: state.conceptCount,
@@ -339,6 +342,31 @@ export class ConcurrentStorage implements Storage {
       walBytes: logBytes,
       snapshotBytes: base?.fileBytes ?? 0,
       checkpoints: checkpointer?.checkpoints ?? 0,
+      groupCommits: counters?.groups ?? 0,
+      committedBytes: counters?.groupBytes ?? 0,
+      pendingBytes: counters?.pendingBytes ?? 0,
+      pendingLimitBytes: counters === null ? 0 : MAX_QUEUED_BYTES,
+      memtableWrites: checkpointer?.writesSinceSeal ?? store.replayed,
+      memtableThreshold: Math.round(checkpointer?.writeLimit ?? 0),
+      walThresholdBytes: Math.round(checkpointer?.byteLimit ?? 0),
+      walDiskBytes: store.logDiskBytes(),
+      epoch: store.epoch,
+      uuid: Buffer.from(uuid).toString('hex'),
+      durability: counters?.durability ?? 'none',
+      readOnly: counters === null,
+      diskFull: counters?.full ?? false,
+      syncLatency: store.syncLatency ?? NO_LATENCIES,
+      latencyBoundsUs: LATENCY_BOUNDS_US,
+      checkpoint: {
+        running: checkpointer?.isRunning ?? false,
+        writtenBytes: checkpointer?.writtenBytes ?? 0,
+        expectedBytes: checkpointer?.expectedBytes ?? 0,
+        runningUs: Math.round((checkpointer?.runningMs ?? 0) * 1000),
+        lastDurationUs: Math.round((checkpointer?.lastDurationMs ?? 0) * 1000),
+        lastEndUs: checkpointer?.lastEndUs ?? 0,
+        failures: checkpointer?.failures ?? 0,
+        lastError: checkpointer?.problem?.message ?? '',
+      },
     };
   }
 

@@ -5,6 +5,7 @@
  */
 
 import type { ErrorCode, FieldViolation } from '../errors.js';
+import type { LatencyHistogram } from '../latency.js';
 
 /** Association types with names; 5-65535 are the client's own numbers. */
 export const ASSOCIATION_TYPES = [
@@ -240,6 +241,78 @@ export interface IngestAck {
   readonly errors: readonly IngestItemError[];
 }
 
+/** What checkpoints do. Times in microseconds. */
+export interface CheckpointStats {
+  readonly running: boolean;
+  /** Of the running one: bytes of the new storage.dat that are written, and how many there will be by its own estimate. */
+  readonly writtenBytes: number;
+  readonly expectedBytes: number;
+  /** How long the running one has been at it; 0 when none runs. */
+  readonly runningUs: number;
+  /** Of the last one that completed since start-up. 0: there was none. */
+  readonly lastDurationUs: number;
+  /** When it completed, since 1970. */
+  readonly lastEndUs: number;
+  /** Since start-up. */
+  readonly failures: number;
+  /** Why the last one failed; empty once one completed. */
+  readonly lastError: string;
+}
+
+/** How often calls of one method ended with one gRPC status code. */
+export interface StatusCount {
+  readonly code: number;
+  readonly count: number;
+}
+
+/** One method of a server, since its start. */
+export interface CallStats {
+  /** As in the .proto: LearnConcept. */
+  readonly method: string;
+  readonly started: number;
+  readonly inFlight: number;
+  /** Only codes that came up, in their order; 0 is OK. */
+  readonly handled: readonly StatusCount[];
+  /** From the request in memory to the answer handed over, whatever its code. */
+  readonly latency: LatencyHistogram;
+}
+
+/** What only a server knows. Counters count since its start; bytes and CPU are those of the whole process. */
+export interface ServerStats {
+  readonly version: string;
+  readonly nodeVersion: string;
+  readonly pid: number;
+  /** Microseconds since 1970. */
+  readonly startUs: number;
+  readonly draining: boolean;
+  readonly connections: number;
+  readonly connectionsAccepted: number;
+  /** Closed at once because too many were open. */
+  readonly connectionsRefused: number;
+  readonly cpuUserUs: number;
+  readonly cpuSystemUs: number;
+  readonly residentBytes: number;
+  readonly heapUsedBytes: number;
+  readonly heapTotalBytes: number;
+  /** Array buffers and other memory beside the heap. */
+  readonly externalBytes: number;
+  /** The share active / (active + idle) of two answers' differences is how busy the serving thread was. */
+  readonly loopActiveUs: number;
+  readonly loopIdleUs: number;
+  /** How late the event loop came to a timer of 20 ms. */
+  readonly loopDelay: LatencyHistogram;
+  /** From and to the disk itself; 0 where the system does not say. */
+  readonly diskReadBytes: number;
+  readonly diskWrittenBytes: number;
+  /** Over the connections of clients. */
+  readonly networkReceivedBytes: number;
+  readonly networkSentBytes: number;
+  /** Of the file system that holds the store. */
+  readonly diskFreeBytes: number;
+  readonly diskTotalBytes: number;
+  readonly calls: readonly CallStats[];
+}
+
 /** GetStats: the interface's seven, then what operators ask for. Sizes in bytes, counts as plain integers. */
 export interface StorageStats {
   readonly concepts: number;
@@ -256,9 +329,39 @@ export interface StorageStats {
   readonly vectors: number;
   /** Dimension of the store's vectors; 0: none yet. */
   readonly dimension: number;
+  /** Of the log behind storage.dat. */
   readonly walBytes: number;
   readonly snapshotBytes: number;
   readonly checkpoints: number;
+  /** Groups of writes committed since start-up. */
+  readonly groupCommits: number;
+  /** Bytes of their commands. */
+  readonly committedBytes: number;
+  /** Bytes that are queued for the log, and how many may be until writes are refused as OVERLOADED. */
+  readonly pendingBytes: number;
+  readonly pendingLimitBytes: number;
+  /** Writes since the last seal, which the memtable holds, and how many (or how many bytes of log) begin a checkpoint. */
+  readonly memtableWrites: number;
+  readonly memtableThreshold: number;
+  readonly walThresholdBytes: number;
+  /** Of all segments on the disk, those that only storage.dat.prev needs included. */
+  readonly walDiskBytes: number;
+  /** Changes with every opening for writing. */
+  readonly epoch: number;
+  /** 32 hex digits. */
+  readonly uuid: string;
+  /** always or interval; none for a store that was opened for reading. */
+  readonly durability: string;
+  readonly readOnly: boolean;
+  /** The disk is full: writes are refused until there is space. */
+  readonly diskFull: boolean;
+  /** How long syncs of the log took. */
+  readonly syncLatency: LatencyHistogram;
+  /** Upper bounds of the buckets of every histogram here, in microseconds. */
+  readonly latencyBoundsUs: readonly number[];
+  readonly checkpoint: CheckpointStats;
+  /** Absent when the answer is not a server's. */
+  readonly server?: ServerStats;
 }
 
 export interface HealthAnswer {

@@ -8,6 +8,7 @@ import { SutraError, toSutraError, type FieldViolation } from '../errors.js';
 import { WireError, WireReader } from './reader.js';
 import * as requests from './requests.js';
 import * as responses from './responses.js';
+import { decodeStats, encodeStats } from './stats.js';
 
 export const SERVICE_NAME = 'sutra.storage.StorageService';
 
@@ -121,8 +122,8 @@ export const METHODS = {
     'GetStats',
     requests.encodeEmpty,
     requests.decodeEmpty,
-    responses.encodeStats,
-    responses.decodeStats,
+    encodeStats,
+    decodeStats,
   ),
   flush: method(
     'Flush',

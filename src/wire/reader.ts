@@ -158,6 +158,21 @@ export class WireReader {
     }
   }
 
+  /** A repeated uint64, packed or not; refused when there are more than `limit`. */
+  uint64s(name: string, values: number[], limit: number): void {
+    if (this.wire === VARINT) {
+      values.push(this.varint64(name));
+    } else {
+      const outer = this.open(name);
+      while (this.pos < this.end && values.length <= limit) values.push(this.varint64(name));
+      this.pos = this.end;
+      this.close(outer);
+    }
+    if (values.length > limit) {
+      throw this.error(name, `got more than ${limit} values, expected at most ${limit}`);
+    }
+  }
+
   /** Opens a nested message; give what it returns to `close` once `next` has returned 0. */
   open(name: string): number {
     const length = this.length(name);

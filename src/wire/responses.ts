@@ -12,7 +12,6 @@ import type {
   NeighborsAnswer,
   PathAnswer,
   PathStep,
-  StorageStats,
   VectorMatch,
   WriteReceipt,
 } from '../storage/storage.js';
@@ -324,69 +323,6 @@ function readMatch(r: WireReader): VectorMatch {
     else r.skip();
   }
   return { id, similarity };
-}
-
-export function encodeStats(stats: StorageStats): Buffer {
-  const w = new WireWriter();
-  w.uint64(1, stats.concepts);
-  w.uint64(2, stats.edges);
-  w.uint64(3, stats.written);
-  w.uint64(4, stats.dropped);
-  w.uint64(5, stats.pending);
-  w.uint64(6, stats.reconciliations);
-  w.uint64(7, stats.uptimeSeconds);
-  w.uint64(8, stats.sequence);
-  w.uint64(9, stats.snapshotSequence);
-  w.uint64(10, stats.vectors);
-  w.uint32(11, stats.dimension);
-  w.uint64(12, stats.walBytes);
-  w.uint64(13, stats.snapshotBytes);
-  w.uint64(14, stats.checkpoints);
-  return w.finish();
-}
-
-/** Field names by number, so that both ends of the message stand in one place. */
-const STATS_FIELDS: readonly (keyof StorageStats | undefined)[] = [
-  undefined,
-  'concepts',
-  'edges',
-  'written',
-  'dropped',
-  'pending',
-  'reconciliations',
-  'uptimeSeconds',
-  'sequence',
-  'snapshotSequence',
-  'vectors',
-  'dimension',
-  'walBytes',
-  'snapshotBytes',
-  'checkpoints',
-];
-
-export function decodeStats(r: WireReader): StorageStats {
-  const stats: Mutable<StorageStats> = {
-    concepts: 0,
-    edges: 0,
-    written: 0,
-    dropped: 0,
-    pending: 0,
-    reconciliations: 0,
-    uptimeSeconds: 0,
-    sequence: 0,
-    snapshotSequence: 0,
-    vectors: 0,
-    dimension: 0,
-    walBytes: 0,
-    snapshotBytes: 0,
-    checkpoints: 0,
-  };
-  for (let field = r.next(); field !== 0; field = r.next()) {
-    const name = STATS_FIELDS[field];
-    if (name === undefined) r.skip();
-    else stats[name] = r.uint64(name);
-  }
-  return stats;
 }
 
 export function encodeFlushAnswer(answer: FlushAnswer): Buffer {

@@ -69,6 +69,13 @@ export class WireWriter {
     this.close();
   }
 
+  uint64s(field: number, values: readonly number[]): void {
+    if (values.length === 0) return;
+    this.open(field);
+    for (const value of values) this.writer.uint64(value);
+    this.close();
+  }
+
   open(field: number): void {
     this.writer.uint32((field << 3) | LENGTH_DELIMITED).fork();
   }

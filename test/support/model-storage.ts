@@ -6,11 +6,13 @@
 import { createHash } from 'node:crypto';
 import { ParsedId, keyToId, parseId } from '#sutra/engine/format/id';
 import { SutraError } from '#sutra/errors';
+import { LATENCY_BOUNDS_US, NO_LATENCIES } from '#sutra/latency';
 import type {
   AssociationInput,
   BatchInput,
   BatchReceipt,
   CallOptions,
+  CheckpointStats,
   ConceptAnswer,
   ConceptInput,
   Direction,
@@ -46,6 +48,17 @@ import {
   checkSearch,
   throwIfAborted,
 } from '#sutra/storage/validation';
+
+const NO_CHECKPOINT: CheckpointStats = {
+  running: false,
+  writtenBytes: 0,
+  expectedBytes: 0,
+  runningUs: 0,
+  lastDurationUs: 0,
+  lastEndUs: 0,
+  failures: 0,
+  lastError: '',
+};
 
 interface Id {
   /** 32 hex digits. */
@@ -387,6 +400,22 @@ export class ModelStorage implements Storage {
       walBytes: 0,
       snapshotBytes: 0,
       checkpoints: this.checkpoints,
+      groupCommits: 0,
+      committedBytes: 0,
+      pendingBytes: 0,
+      pendingLimitBytes: 0,
+      memtableWrites: this.sequence - this.snapshotSequence,
+      memtableThreshold: 0,
+      walThresholdBytes: 0,
+      walDiskBytes: 0,
+      epoch: 1,
+      uuid: '',
+      durability: 'always',
+      readOnly: false,
+      diskFull: false,
+      syncLatency: NO_LATENCIES,
+      latencyBoundsUs: LATENCY_BOUNDS_US,
+      checkpoint: NO_CHECKPOINT,
     };
   }
 

@@ -97,7 +97,10 @@ export class SimEnvironment implements Environment {
     return this.settle();
   }
 
-  startCheckpoint(request: Parameters<typeof runCheckpoint>[1]): RunningCheckpoint {
+  startCheckpoint(
+    request: Parameters<typeof runCheckpoint>[1],
+    onProgress?: Parameters<typeof runCheckpoint>[3],
+  ): RunningCheckpoint {
     let cancelled = false;
     const run = async (): Promise<ReturnType<typeof runCheckpoint>> => {
       await Promise.resolve();
@@ -105,7 +108,7 @@ export class SimEnvironment implements Environment {
       if (cancelled) throw new SutraError('CANCELLED', 'the checkpoint was stopped');
       this.checkpointsBegun++;
       try {
-        return runCheckpoint(this.disk, { ...request, pauseMs: 0 }, this.logger);
+        return runCheckpoint(this.disk, { ...request, pauseMs: 0 }, this.logger, onProgress);
       } catch (error) {
         // As checkpoint-worker.ts reports it.
         throw toSutraError(translate(error, 'checkpoint'));

@@ -137,6 +137,20 @@ const numbered = (plain: Plain, ...names: string[]): Plain => {
   return copy;
 };
 
+const histogram = fc.record({ counts: fc.array(uint64, { maxLength: 80 }), sumUs: uint64 });
+
+/** camelCase fields as snake_case, all the way down. */
+function snakeCase(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(snakeCase);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]: [string, unknown]) => [
+      key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      snakeCase(inner),
+    ]),
+  );
+}
+
 const concept = fc.record(
   { id: text, content: text, embedding: floats, strength: float, confidence: float },
   { requiredKeys: ['id', 'content'] },
@@ -292,13 +306,68 @@ const CASES: Record<keyof typeof METHODS, [request: Case, response: Case]> = {
         walBytes: uint64,
         snapshotBytes: uint64,
         checkpoints: uint64,
+        groupCommits: uint64,
+        committedBytes: uint64,
+        pendingBytes: uint64,
+        pendingLimitBytes: uint64,
+        memtableWrites: uint64,
+        memtableThreshold: uint64,
+        walThresholdBytes: uint64,
+        walDiskBytes: uint64,
+        epoch: uint64,
+        uuid: text,
+        durability: text,
+        readOnly: fc.boolean(),
+        diskFull: fc.boolean(),
+        syncLatency: histogram,
+        latencyBoundsUs: fc.array(uint64, { maxLength: 100 }),
+        checkpoint: fc.record({
+          running: fc.boolean(),
+          writtenBytes: uint64,
+          expectedBytes: uint64,
+          runningUs: uint64,
+          lastDurationUs: uint64,
+          lastEndUs: uint64,
+          failures: uint64,
+          lastError: text,
+        }),
+        server: fc.record({
+          version: text,
+          nodeVersion: text,
+          pid: uint64,
+          startUs: uint64,
+          draining: fc.boolean(),
+          connections: uint64,
+          connectionsAccepted: uint64,
+          connectionsRefused: uint64,
+          cpuUserUs: uint64,
+          cpuSystemUs: uint64,
+          residentBytes: uint64,
+          heapUsedBytes: uint64,
+          heapTotalBytes: uint64,
+          externalBytes: uint64,
+          loopActiveUs: uint64,
+          loopIdleUs: uint64,
+          diskReadBytes: uint64,
+          diskWrittenBytes: uint64,
+          networkReceivedBytes: uint64,
+          networkSentBytes: uint64,
+          diskFreeBytes: uint64,
+          diskTotalBytes: uint64,
+          loopDelay: histogram,
+          calls: fc.array(
+            fc.record({
+              method: text,
+              started: uint64,
+              inFlight: uint64,
+              handled: fc.array(fc.record({ code: uint32, count: uint64 }), { maxLength: 3 }),
+              latency: histogram,
+            }),
+            { maxLength: 3 },
+          ),
+        }),
       }),
-      renamed({
-        uptimeSeconds: 'uptime_seconds',
-        snapshotSequence: 'snapshot_sequence',
-        walBytes: 'wal_bytes',
-        snapshotBytes: 'snapshot_bytes',
-      }),
+      (stats) => snakeCase(stats) as Plain,
     ),
   ],
   flush: [EMPTY, messageCase(fc.record({ success: fc.boolean() }), renamed({}))],
@@ -386,6 +455,8 @@ function comparable(type: protobuf.Type, plain: Plain): Plain {
         nested instanceof protobuf.Type
           ? items.map((item) => comparable(nested, item as Plain))
           : items;
+    } else if (nested instanceof protobuf.Type && value !== undefined) {
+      result[field.name] = comparable(nested, value as Plain);
     } else if (value !== undefined || field.hasPresence) {
       result[field.name] = value;
     } else if (nested instanceof protobuf.Enum || field.type === 'uint64') {

@@ -8,6 +8,7 @@
  */
 
 import { SutraError } from '../../errors.js';
+import { LatencyRecorder } from '../../latency.js';
 import type { Disk, DiskFile } from '../disk.js';
 import { crc32Range } from '../format/crc32.js';
 import {
@@ -49,6 +50,8 @@ export class WriteLog {
   offset: number;
   nextSequence: number;
   syncedThrough: number;
+  /** How long syncs of frames took, those that failed left out. */
+  readonly syncLatency = new LatencyRecorder();
 
   private chain: number;
   private file: DiskFile;
@@ -66,6 +69,8 @@ export class WriteLog {
     private readonly epoch: number,
     position: LogPosition,
     private readonly nowUs: () => number,
+    /** Monotonic. */
+    private readonly nowMs: () => number,
   ) {
     this.seed = headerSeed(uuid);
     this.ordinal = position.ordinal;
@@ -120,6 +125,7 @@ export class WriteLog {
     if (this.broken !== null) throw this.broken;
     if (!this.unsynced) return;
     const through = this.nextSequence - 1;
+    const startMs = this.nowMs();
     try {
       this.unsynced = false;
       await this.file.datasyncAsync();
@@ -127,6 +133,7 @@ export class WriteLog {
       throw this.fail('sync', error);
     }
     this.syncedThrough = through;
+    this.syncLatency.record((this.nowMs() - startMs) * 1000);
   }
 
   get hasUnsynced(): boolean {
