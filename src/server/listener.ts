@@ -1,13 +1,15 @@
 /**
  * The listening sockets. The server owns them, and hands each connection to grpc-js, because that way a port in use is a
  * clear error with a code (grpc-js has only a text, and by default shares the port silently through SO_REUSEPORT),
- * connections are capped, and a drain stops accepting before it waits for calls.
+ * connections are capped, and a drain stops accepting before it waits for calls. TLS ends here, too.
  */
 
 import { lookup } from 'node:dns/promises';
 import { createServer, isIP, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, Server as TlsServer } from 'node:tls';
 import { SutraError, invalidField } from '../errors.js';
 import { formatAddress } from '../storage/address.js';
+import { secureOptions, type TlsIdentity } from './tls.js';
 
 export interface ListenOptions {
   /** An address of this machine or a name that resolves to some; 0.0.0.0 and :: are all of them. */
@@ -16,6 +18,9 @@ export interface ListenOptions {
   readonly port: number;
   /** Beyond so many open connections new ones are closed at once. */
   readonly maxConnections: number;
+  /** Absent: plaintext. */
+  readonly tls?: TlsIdentity;
+  /** Gets each connection; with TLS, once its handshake is done. */
   readonly onConnection: (socket: Socket) => void;
   /** Called when connections are being refused, at most once a second. */
   readonly onRefused: (limit: number) => void;
@@ -33,11 +38,15 @@ export interface ConnectionCounts {
 export interface Listener {
   readonly port: number;
   counts(): ConnectionCounts;
+  /** For connections made from now on. Throws what `secureOptions` throws, and then keeps the old one. */
+  replaceTls(tls: TlsIdentity): void;
   /** Stops accepting; open connections stay. */
   close(): void;
   /** Resolves when no connection is open any more; cuts those that are after graceMs. */
   closeConnections(graceMs: number): Promise<void>;
 }
+
+const HANDSHAKE_TIMEOUT_MS = 10_000;
 
 export async function listen(options: ListenOptions): Promise<Listener> {
   const { host, port } = options;
@@ -58,7 +67,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       totals.sentBytes += socket.bytesWritten;
       if (sockets.size === 0) whenEmpty?.();
     });
-    options.onConnection(socket);
+    // A TLS server takes the socket itself, and gives it back encrypted (bind).
+    if (options.tls === undefined) options.onConnection(socket);
   };
   let bound = port;
   try {
@@ -82,6 +92,12 @@ export async function listen(options: ListenOptions): Promise<Listener> {
         sentBytes += socket.bytesWritten;
       }
       return { ...totals, open: sockets.size, receivedBytes, sentBytes };
+    },
+    replaceTls: (tls) => {
+      const secure = secureOptions(tls);
+      for (const server of servers) {
+        if (server instanceof TlsServer) server.setSecureContext(secure);
+      }
     },
     close: () => {
       for (const server of servers) server.close();
@@ -139,7 +155,7 @@ function bind(
   options: ListenOptions,
 ): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = createServer({ noDelay: true, keepAlive: true });
+    const server = makeServer(options);
     server.maxConnections = options.maxConnections;
     let lastRefusal = 0;
     server.on('connection', accept);
@@ -161,6 +177,25 @@ function bind(
       resolve(server);
     });
   });
+}
+
+function makeServer({ tls, onConnection }: ListenOptions): Server {
+  if (tls === undefined) return createServer({ noDelay: true, keepAlive: true });
+  const server = createTlsServer({
+    ...secureOptions(tls),
+    noDelay: true,
+    keepAlive: true,
+    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+  });
+  server.on('secureConnection', (socket) => {
+    // From here to the HTTP/2 session nobody else listens for what goes wrong with it.
+    socket.on('error', () => undefined);
+    if (socket.alpnProtocol === 'h2') onConnection(socket);
+    else socket.destroy();
+  });
+  // A failed handshake is the client's to report; the socket is closed by node:tls.
+  server.on('tlsClientError', (_error, socket) => socket.destroy());
+  return server;
 }
 
 function bindError(

@@ -12,6 +12,12 @@ import { protoPath as healthProtoPath } from 'grpc-health-check';
 /** The package's proto directory, seen from dist/server. */
 const PROTO_DIRECTORY = fileURLToPath(new URL('../../proto/', import.meta.url));
 
+/** Both versions' one method. */
+export const REFLECTION_PATHS = [
+  '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
+  '/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo',
+] as const;
+
 export function addReflection(server: Server): void {
   const definition = loadSync(['sutra/storage.proto', healthProtoPath], {
     keepCase: true,

@@ -10,14 +10,17 @@ import { Server, ServerCredentials, type ServerOptions as GrpcOptions } from '@g
 import { formatAddress } from '../storage/address.js';
 import type { ServerStats, Storage } from '../storage/storage.js';
 import { MAX_BATCH_BYTES } from '../storage/validation.js';
+import { Access, type Tokens } from './access.js';
 import { CallCounts } from './call-counts.js';
 import { CallGate } from './call-gate.js';
 import { Health } from './health.js';
 import { listen } from './listener.js';
 import { SILENT, type ServerLogger } from './logger.js';
-import { addReflection } from './reflection.js';
 import { ProcessWatch } from './process-watch.js';
+import { addReflection, REFLECTION_PATHS } from './reflection.js';
 import { createService } from './service.js';
+import { guardStreams, StreamGuard, type GuardLimits } from './stream-guard.js';
+import type { TlsIdentity } from './tls.js';
 import { VERSION } from '../version.js';
 
 export interface ServerOptions {
@@ -40,6 +43,28 @@ export interface ServerOptions {
   readonly keepaliveTimeoutMs?: number;
   /** A connection without calls is closed after this; default 30 minutes. Clients reconnect by themselves. */
   readonly maxConnectionIdleMs?: number;
+  /** A connection is asked to go after this, and replaced by its client; default: never. */
+  readonly maxConnectionAgeMs?: number;
+  /** Calls under way over all connections; default 10,000. Beyond, the one that sends its request for longest goes. */
+  readonly maxCalls?: number;
+  /** Of all unfinished requests together; default 256 MiB. */
+  readonly maxUploadBytes?: number;
+  /** Of all answers that clients have not taken yet; default 512 MiB. */
+  readonly maxUnsentBytes?: number;
+  /** A request must be there after this and its size at 64 KiB/s; default 30,000. */
+  readonly uploadGraceMs?: number;
+  /** An answer of which nothing is taken for so long is given up; default 30,000. */
+  readonly stallMs?: number;
+  /** Absent: everybody may do everything. */
+  readonly tokens?: Tokens;
+  /** Absent: not encrypted. */
+  readonly tls?: TlsIdentity;
+}
+
+/** What can be replaced while serving. */
+export interface Secrets {
+  readonly tokens?: Tokens;
+  readonly tls?: TlsIdentity;
 }
 
 export interface DrainReport {
@@ -52,10 +77,13 @@ export interface RunningServer {
   readonly port: number;
   /** HOST:PORT as it listens, for people; see reachableAddress for one to dial. */
   readonly address: string;
+  /** New tokens count from the next call on, a new certificate from the next connection on. */
+  replaceSecrets(secrets: Secrets): void;
   /** Resolves when the server is gone; the first call's timeout counts. Storage stays open. */
   drain(timeoutMs: number): Promise<DrainReport>;
 }
 
+const NO_TOKENS: Tokens = { full: [], readOnly: [] };
 /** How long connections may take to close once no call is left on them. */
 const CLOSE_GRACE_MS = 1_000;
 
@@ -91,6 +119,15 @@ export async function startServer(
   server.addService(health.definition, health.implementation);
   addReflection(server);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const access = new Access(options.tokens ?? NO_TOKENS);
+  const streaming = Object.values(service.definition).filter((method) => method.requestStream);
+  const guard = new StreamGuard(
+    guardLimits(options),
+    (headers, session) => access.check(headers, session),
+    new Set([...streaming.map(({ path }) => path), ...REFLECTION_PATHS]),
+    logger,
+  );
+  guardStreams(server, guard);
 
   const listener = await listen({
     host: options.host,
@@ -98,6 +135,7 @@ export async function startServer(
     maxConnections: options.maxConnections ?? 4_096,
     onConnection: (socket) => injector.injectConnection(socket),
     onRefused: (limit) => logger.warn(`connections refused: ${limit} are open already`),
+    ...(options.tls === undefined ? {} : { tls: options.tls }),
   });
 
   const watch = new ProcessWatch(options.directory);
@@ -117,6 +155,7 @@ export async function startServer(
     server.tryShutdown(() => undefined);
     await listener.closeConnections(abandonedCalls > 0 ? 0 : grace);
     watch.stop();
+    guard.close();
     if (abandonedCalls > 0)
       logger.warn(`${abandonedCalls} calls were cut off after ${timeoutMs} ms`);
     return { abandonedCalls };
@@ -127,7 +166,24 @@ export async function startServer(
     host: options.host,
     port,
     address: formatAddress(options.host, port),
+    replaceSecrets: ({ tokens, tls }) => {
+      if (tokens !== undefined) access.replace(tokens);
+      if (tls !== undefined) listener.replaceTls(tls);
+    },
     drain: (timeoutMs) => (draining ??= drain(timeoutMs)),
+  };
+}
+
+function guardLimits(options: ServerOptions): GuardLimits {
+  return {
+    maxMessageBytes: options.maxMessageBytes ?? MAX_BATCH_BYTES,
+    maxUploadBytes: options.maxUploadBytes ?? 256 * 1024 * 1024,
+    maxUnsentBytes: options.maxUnsentBytes ?? 512 * 1024 * 1024,
+    maxHeaderBytes: 16 * 1024,
+    maxCalls: options.maxCalls ?? 10_000,
+    uploadGraceMs: options.uploadGraceMs ?? 30_000,
+    minUploadRate: 64 * 1024,
+    stallMs: options.stallMs ?? 30_000,
   };
 }
 
@@ -139,6 +195,12 @@ function grpcOptions(options: ServerOptions): GrpcOptions {
     'grpc.keepalive_time_ms': options.keepaliveTimeMs ?? 30_000,
     'grpc.keepalive_timeout_ms': options.keepaliveTimeoutMs ?? 10_000,
     'grpc.max_connection_idle_ms': options.maxConnectionIdleMs ?? 30 * 60_000,
+    ...(options.maxConnectionAgeMs === undefined
+      ? {}
+      : {
+          'grpc.max_connection_age_ms': options.maxConnectionAgeMs,
+          'grpc.max_connection_age_grace_ms': 60_000,
+        }),
     'grpc.so_reuseport': 0,
     // Channelz keeps books on every call and is not served.
     'grpc.enable_channelz': 0,

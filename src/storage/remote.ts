@@ -9,6 +9,7 @@ import {
   Metadata,
   credentials,
   status as grpcStatus,
+  type ChannelCredentials,
   type CallOptions as GrpcCallOptions,
   type ChannelOptions,
   type ServiceError,
@@ -59,7 +60,23 @@ const LONGEST_TIMEOUT_MS = 0x7fff_ffff;
 /** The neighbours of a hub with a million associations are some 80 MiB; beyond this an answer is refused. */
 const DEFAULT_MAX_RESPONSE_BYTES = 256 * 1024 * 1024;
 
+/** PEM texts. */
+export interface ClientTls {
+  /** Authorities that the server's certificate may come from; absent: those that Node trusts. */
+  readonly ca?: string;
+  /** What a server with mTLS asks for: a certificate and its key. */
+  readonly cert?: string;
+  readonly key?: string;
+  /** The name in the server's certificate, where it is not the host that is dialled. */
+  readonly serverName?: string;
+}
+
 export interface StorageClientOptions {
+  /** Speak TLS; true: with what Node trusts. Absent: plaintext. */
+  readonly tls?: boolean | ClientTls;
+  /** Sent with every call. In plaintext only to this machine: anything else is refused with INVALID_ARGUMENT. */
+  readonly token?: string;
+
   /** Milliseconds until DEADLINE_EXCEEDED, for every call but flush, which has no deadline of its own. Default 5,000. */
   readonly timeoutMs?: number;
   /** Largest answer that is taken; default 256 MiB. */
@@ -86,6 +103,8 @@ export class StorageClient implements Storage {
   readonly address: string;
   private readonly client: Client;
   private readonly timeoutMs: number;
+  private readonly secure: boolean;
+  private readonly authorization: string | null;
   private closing: Promise<void> | null = null;
   private inFlight = 0;
   private whenIdle: (() => void) | null = null;
@@ -96,6 +115,11 @@ export class StorageClient implements Storage {
     checkCall(options);
     this.address = formatAddress(host, port);
     this.timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const { tls = false, token } = options;
+    this.secure = tls !== false;
+    if (token !== undefined) checkToken(token, host, this.secure);
+    this.authorization = token === undefined ? null : `Bearer ${token}`;
+    const serverName = typeof tls === 'object' ? tls.serverName : undefined;
     const channel: ChannelOptions = {
       'grpc.max_receive_message_length': options.maxResponseBytes ?? DEFAULT_MAX_RESPONSE_BYTES,
       'grpc.max_send_message_length': -1,
@@ -111,9 +135,12 @@ export class StorageClient implements Storage {
       // The store is named by its address: no TXT look-ups, and no proxy that the environment means for the web.
       'grpc.service_config_disable_resolution': 1,
       'grpc.enable_http_proxy': 0,
+      ...(serverName === undefined
+        ? {}
+        : { 'grpc.ssl_target_name_override': serverName, 'grpc.default_authority': serverName }),
     };
     // With its scheme, so that no host is taken for one (`unix:50051`).
-    this.client = new Client(`dns:${this.address}`, credentials.createInsecure(), channel);
+    this.client = new Client(`dns:${this.address}`, channelCredentials(tls), channel);
   }
 
   async learnConcept(concept: ConceptInput, options: CallOptions = {}): Promise<WriteReceipt> {
@@ -251,7 +278,7 @@ export class StorageClient implements Storage {
           method.encodeRequest,
           method.decodeResponse,
           request,
-          new Metadata(),
+          this.metadata(),
           callOptions,
           (error, response) => {
             signal?.removeEventListener('abort', cancel);
@@ -269,6 +296,12 @@ export class StorageClient implements Storage {
       this.inFlight--;
       if (this.inFlight === 0) this.whenIdle?.();
     }
+  }
+
+  private metadata(): Metadata {
+    const metadata = new Metadata();
+    if (this.authorization !== null) metadata.set('authorization', this.authorization);
+    return metadata;
   }
 
   /** The error as the server threw it, or, when it never got that far, as the transport tells it. */
@@ -304,6 +337,75 @@ export class StorageClient implements Storage {
     const why = details.replace(/\s*Resolution note:\s*$/, '');
     return new SutraError('UNREACHABLE', `no sutra server answers at ${this.address}: ${why}`, {
       cause,
+      ...connectHint(why, this.secure),
     });
   }
+}
+
+/** A token is worth as much as what it opens: it never leaves this machine in the clear. */
+function checkToken(token: string, host: string, secure: boolean): void {
+  if (!/^[\x21-\x7e]+$/.test(token)) {
+    throw new SutraError('INVALID_ARGUMENT', 'token: expected printable ASCII without spaces');
+  }
+  if (!secure && !isLoopbackHost(host)) {
+    throw new SutraError(
+      'INVALID_ARGUMENT',
+      `token: it would go to ${host} in the clear, and is not sent`,
+      { hint: 'Use TLS: --tls-ca FILE names the authority of the server’s certificate.' },
+    );
+  }
+}
+
+function isLoopbackHost(host: string): boolean {
+  return /^(?:localhost|::1|(?:::ffff:)?127(?:\.\d{1,3}){3})$/i.test(host);
+}
+
+function channelCredentials(tls: boolean | ClientTls): ChannelCredentials {
+  if (tls === false) return credentials.createInsecure();
+  const { ca, cert, key }: ClientTls = tls === true ? {} : tls;
+  if ((cert === undefined) !== (key === undefined)) {
+    throw new SutraError('INVALID_ARGUMENT', 'tls: a certificate and its key go together');
+  }
+  try {
+    return credentials.createSsl(
+      ca === undefined ? null : Buffer.from(ca),
+      key === undefined ? null : Buffer.from(key),
+      cert === undefined ? null : Buffer.from(cert),
+    );
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new SutraError('INVALID_ARGUMENT', `tls: certificate and key cannot be used: ${why}`, {
+      hint: 'Give PEM files, and the key that belongs to the certificate, without a passphrase.',
+      cause: error,
+    });
+  }
+}
+
+/** What a failed connection most likely means, from the words of node:tls. */
+function connectHint(why: string, secure: boolean): { hint?: string } {
+  if (!secure) {
+    return /ECONNRESET|Connection dropped|closed/i.test(why)
+      ? {
+          hint: 'If the server speaks TLS, say so: --tls, or --tls-ca FILE for an authority of your own.',
+        }
+      : {};
+  }
+  if (/wrong version number|packet length too long/i.test(why)) {
+    return { hint: 'The server does not speak TLS there; leave --tls away, or mend the server.' };
+  }
+  if (/altname/i.test(why)) {
+    return {
+      hint: 'The certificate is for another name: dial that, or give it with --tls-server-name.',
+    };
+  }
+  if (/expired|not yet valid/i.test(why)) {
+    return { hint: 'Give the server a certificate that is valid now, and look at both clocks.' };
+  }
+  if (/self.signed|issuer|unable to (?:verify|get)/i.test(why)) {
+    return { hint: 'Name the authority of the server’s certificate with --tls-ca FILE.' };
+  }
+  if (/alert|certificate|ECONNRESET|closed/i.test(why)) {
+    return { hint: 'The server may want a certificate of the client: --tls-cert and --tls-key.' };
+  }
+  return {};
 }

@@ -1,0 +1,298 @@
+/**
+ * What stands before grpc-js on every HTTP/2 stream: it decides from the headers alone whether a call may begin (so that what is
+ * refused is never read), takes the request's body in through an Upload, and looks once a second for calls that make no progress.
+ *
+ * grpc-js has no seam for any of this: its interceptors see a call whose stream is out of reach. So this takes the place
+ * of its listener on the one HTTP/2 server that its connection injector makes, and calls that listener for the
+ * streams that are let in. `guardStreams` throws when grpc-js is not built the way it expects: a server without its guard never
+ * starts.
+ */
+
+import { EventEmitter } from 'node:events';
+import {
+  constants,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { Server } from '@grpc/grpc-js';
+import { SutraError } from '../errors.js';
+import type { ServerLogger } from './logger.js';
+import { refuse } from './refusal.js';
+import { Upload, UploadPool } from './upload.js';
+
+const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR } = constants;
+
+const TICK_MS = 1_000;
+
+export interface GuardLimits {
+  /** Of one message, packed and unpacked. */
+  readonly maxMessageBytes: number;
+  /** Of all unfinished requests together. */
+  readonly maxUploadBytes: number;
+  /** Of all answers that clients have not taken yet. */
+  readonly maxUnsentBytes: number;
+  /** Of one call's headers, names and values. */
+  readonly maxHeaderBytes: number;
+  /** Calls under way, over all connections. */
+  readonly maxCalls: number;
+  /** A request must be there after this, plus its size at minUploadRate. */
+  readonly uploadGraceMs: number;
+  /** Bytes a second. */
+  readonly minUploadRate: number;
+  /** An answer that nobody takes is given up after this. */
+  readonly stallMs: number;
+}
+
+/** Decides from the headers whether a call may begin; throws the SutraError to answer when it may not. */
+export type Admission = (headers: IncomingHttpHeaders, session: ServerHttp2Session) => void;
+
+type StreamHandler = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
+
+type Listener = (chunk?: Buffer) => void;
+
+/** One call from its headers to the end of its stream. */
+interface OpenCall {
+  readonly stream: ServerHttp2Stream;
+  readonly upload: Upload | null;
+  readonly requestStream: boolean;
+  readonly openedAt: number;
+  /** The client has sent all it will. */
+  ended: boolean;
+  /** Unsent bytes of the answer and sent bytes of its connection, when either last moved, and that time. */
+  unsent: number;
+  socketBytes: number;
+  movedAt: number;
+}
+
+export class StreamGuard {
+  private readonly limits: GuardLimits;
+  private readonly admission: Admission;
+  /** Paths whose requests are a stream: between messages such a call may wait as long as it likes. */
+  private readonly streaming: ReadonlySet<string>;
+  private readonly logger: ServerLogger;
+  private readonly pool: UploadPool;
+  /** In the order they were opened. */
+  private readonly calls = new Set<OpenCall>();
+  private readonly timer: NodeJS.Timeout;
+
+  constructor(
+    limits: GuardLimits,
+    admission: Admission,
+    streaming: ReadonlySet<string>,
+    logger: ServerLogger,
+  ) {
+    this.limits = limits;
+    this.admission = admission;
+    this.streaming = streaming;
+    this.logger = logger;
+    const { maxMessageBytes, maxUploadBytes } = limits;
+    this.pool = new UploadPool({ maxMessageBytes, maxBufferedBytes: maxUploadBytes });
+    this.timer = setInterval(() => this.tick(performance.now()), TICK_MS).unref();
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+  }
+
+  /** Takes the place of grpc-js's listener. Whatever a stream does, nothing is thrown: that would end the process. */
+  open(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, handle: StreamHandler): void {
+    // Reset or lost before it could be looked at.
+    if (stream.destroyed || stream.closed) return;
+    stream.on('error', () => undefined);
+    try {
+      this.checkHeaders(headers);
+      const { session } = stream;
+      if (session !== undefined) this.admission(headers, session as ServerHttp2Session);
+      this.makeRoom();
+    } catch (error) {
+      if (!(error instanceof SutraError)) this.logger.error('a call was refused by a bug', error);
+      refuse(stream, error instanceof SutraError ? error : unexpected());
+      return;
+    }
+    const endListeners = stream.listeners('end');
+    try {
+      handle(stream, headers);
+    } catch (error) {
+      this.logger.error('grpc-js could not take a call', error);
+      stream.close(NGHTTP2_INTERNAL_ERROR);
+      return;
+    }
+    const added = (stream.listeners('end') as Listener[]).filter(
+      (listener) => !endListeners.includes(listener),
+    );
+    this.watch(stream, headers, this.takeBody(stream, headers, added));
+  }
+
+  private checkHeaders(headers: IncomingHttpHeaders): void {
+    let bytes = 0;
+    for (const name in headers) {
+      bytes += name.length;
+      const value = headers[name];
+      if (typeof value === 'string') bytes += value.length;
+      else if (value !== undefined) for (const one of value) bytes += one.length;
+    }
+    const { maxHeaderBytes } = this.limits;
+    if (bytes > maxHeaderBytes) {
+      throw new SutraError(
+        'TOO_LARGE',
+        `got ${bytes} bytes of headers, expected at most ${maxHeaderBytes}`,
+      );
+    }
+  }
+
+  /** At the limit, the call that has been sending its request for longest makes room; honest ones take milliseconds. */
+  private makeRoom(): void {
+    const { maxCalls } = this.limits;
+    if (this.calls.size < maxCalls) return;
+    const error = new SutraError('OVERLOADED', `${maxCalls} calls are open, and no more are taken`);
+    for (const call of this.calls) {
+      if (call.ended || call.requestStream) continue;
+      this.calls.delete(call);
+      refuse(call.stream, error);
+      return;
+    }
+    throw error;
+  }
+
+  private watch(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    upload: Upload | null,
+  ): void {
+    const now = performance.now();
+    const call: OpenCall = {
+      stream,
+      upload,
+      requestStream: this.streaming.has(headers[':path'] ?? ''),
+      openedAt: now,
+      ended: false,
+      unsent: 0,
+      socketBytes: 0,
+      movedAt: now,
+    };
+    this.calls.add(call);
+    stream.once('end', () => {
+      call.ended = true;
+    });
+    stream.once('close', () => {
+      call.upload?.close();
+      this.calls.delete(call);
+    });
+  }
+
+  /** Puts an Upload between the stream and the two listeners that grpc-js reads it with; null when it refused the call. */
+  private takeBody(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    endListeners: readonly Listener[],
+  ): Upload | null {
+    const [read, ...others] = stream.listeners('data') as Listener[];
+    const [end, ...more] = endListeners;
+    if (read === undefined || end === undefined || others.length > 0 || more.length > 0) {
+      // Whatever still comes is of no use to anyone.
+      stream.resume();
+      return null;
+    }
+    const encoding = headers['grpc-encoding'];
+    const upload = new Upload(
+      stream,
+      this.pool,
+      typeof encoding === 'string' ? encoding : undefined,
+      {
+        message: (chunk) => read.call(stream, chunk),
+        end: () => end.call(stream),
+        refuse: (error) => refuse(stream, error),
+      },
+    );
+    stream.off('data', read);
+    stream.off('end', end);
+    stream.on('data', (chunk: Buffer) => upload.receive(chunk));
+    stream.on('end', () => upload.end());
+    return upload;
+  }
+
+  private tick(now: number): void {
+    let unsent = 0;
+    for (const call of this.calls) {
+      const { stream } = call;
+      // Answered, but the client goes on sending: it was told to stop by the answer itself.
+      if (stream.writableFinished && !stream.closed) stream.close(NGHTTP2_NO_ERROR);
+      else if (this.isLate(call, now)) {
+        const seconds = Math.round((now - (call.upload?.since ?? call.openedAt)) / 1000);
+        refuse(
+          stream,
+          new SutraError('DEADLINE_EXCEEDED', `the request did not come within ${seconds} s`, {
+            hint: 'Send less at once, or over a faster connection.',
+          }),
+        );
+      } else if (this.isStuck(call, now)) stream.close(NGHTTP2_CANCEL);
+      else unsent += stream.writableLength;
+    }
+    if (unsent > this.limits.maxUnsentBytes) this.cutUnsent(unsent);
+  }
+
+  /** A unary request has one message and an end; of a stream only the message that has begun must come on. */
+  private isLate(call: OpenCall, now: number): boolean {
+    const { upload, requestStream, ended, stream } = call;
+    if (ended || upload === null || stream.isPaused()) return false;
+    if (requestStream && !upload.unfinished) return false;
+    const { uploadGraceMs, minUploadRate } = this.limits;
+    return now - upload.since > uploadGraceMs + (upload.received / minUploadRate) * 1000;
+  }
+
+  private isStuck(call: OpenCall, now: number): boolean {
+    const unsent = call.stream.writableLength;
+    const socketBytes = unsent === 0 ? 0 : (call.stream.session?.socket.bytesWritten ?? 0);
+    if (unsent === 0 || unsent !== call.unsent || socketBytes !== call.socketBytes) {
+      call.unsent = unsent;
+      call.socketBytes = socketBytes;
+      call.movedAt = now;
+      return false;
+    }
+    return now - call.movedAt > this.limits.stallMs;
+  }
+
+  /** Answers wait for slower readers than there is memory for: those that have not moved for longest go first. */
+  private cutUnsent(unsent: number): void {
+    const holding = [...this.calls].filter(({ stream }) => stream.writableLength > 0);
+    holding.sort((a, b) => a.movedAt - b.movedAt || a.openedAt - b.openedAt);
+    let left = unsent;
+    let cut = 0;
+    for (const { stream } of holding) {
+      if (left <= this.limits.maxUnsentBytes) break;
+      left -= stream.writableLength;
+      stream.close(NGHTTP2_CANCEL);
+      cut++;
+    }
+    this.logger.warn(`${cut} calls cut off: ${unsent} bytes of answers were waiting to be read`);
+  }
+}
+
+/** Puts the guard before grpc-js's own listener. Call it once, when the connection injector has been made. */
+export function guardStreams(server: Server, guard: StreamGuard): void {
+  const servers: unknown = Reflect.get(server, 'http2Servers');
+  const found: unknown[] = servers instanceof Map ? Array.from<unknown>(servers.keys()) : [];
+  const [http2, ...others] = found;
+  const handlers: unknown[] = http2 instanceof EventEmitter ? http2.listeners('stream') : [];
+  const [handle, ...more] = handlers;
+  if (
+    !(http2 instanceof EventEmitter) ||
+    others.length > 0 ||
+    handle === undefined ||
+    more.length > 0
+  ) {
+    throw new SutraError(
+      'INTERNAL',
+      'this version of grpc-js keeps its HTTP/2 server elsewhere: calls cannot be guarded',
+    );
+  }
+  http2.removeAllListeners('stream');
+  http2.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+    guard.open(stream, headers, handle as StreamHandler);
+  });
+}
+
+function unexpected(): SutraError {
+  return new SutraError('INTERNAL', 'the call could not be taken; the server’s log says more');
+}
