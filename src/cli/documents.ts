@@ -66,15 +66,12 @@ export function pathDocument(from: string, to: string, answer: PathAnswer) {
   };
 }
 
-export function matchesDocument(
-  matches: readonly VectorMatch[],
-  contents: readonly string[] | undefined,
-) {
+export function matchesDocument(matches: readonly VectorMatch[]) {
   return {
-    results: matches.map(({ id, similarity }, index) => ({
+    results: matches.map(({ id, similarity, content }) => ({
       id,
       similarity: shortFloat32(similarity),
-      ...(contents === undefined ? {} : { content: contents[index] ?? '' }),
+      ...(content === undefined ? {} : { content }),
     })),
   };
 }
@@ -96,6 +93,10 @@ export function statsDocument(stats: StorageStats) {
     wal_bytes: stats.walBytes,
     snapshot_bytes: stats.snapshotBytes,
     checkpoints: stats.checkpoints,
+    indexed: stats.indexed,
+    vector_precision: stats.vectorPrecision,
+    index_bytes: stats.indexBytes,
+    index_file_bytes: stats.indexFileBytes,
     group_commits: stats.groupCommits,
     committed_bytes: stats.committedBytes,
     pending_bytes: stats.pendingBytes,

@@ -1,6 +1,6 @@
 /**
  * Data from files and standard input. Text is strict UTF-8: replacing bad bytes by U+FFFD would store something that
- * nobody wrote. An embedding is a JSON array of numbers, checked as float32.
+ * nobody wrote.
  */
 
 import { readFile } from 'node:fs/promises';
@@ -8,38 +8,15 @@ import { SutraError } from '../errors.js';
 
 /** A MiB of content or 4,096 numbers with any spacing fit; the rest of a wrong file need not be read. */
 const MAX_INPUT_BYTES = 4 * 1024 * 1024;
-const MAX_DIMENSION = 4_096;
 
 /** All of standard input as UTF-8. */
 export async function readStdinText(what: string): Promise<string> {
   return decode(await readStdin(what), what);
 }
 
-/** An embedding from a file, or from standard input for `-`. */
-export async function readEmbedding(path: string): Promise<number[]> {
-  const what = path === '-' ? '--embedding -' : `--embedding ${path}`;
-  const bytes = path === '-' ? await readStdin(what) : await readWhole(path, what);
-  const refuse = (message: string) =>
-    new SutraError('INVALID_ARGUMENT', `${what}: ${message}`, {
-      hint: 'Give a JSON array of numbers, such as [0.1, -0.2, 0.3].',
-    });
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(decode(bytes, what));
-  } catch (error) {
-    if (error instanceof SutraError) throw error;
-    throw refuse(`not JSON: ${error instanceof Error ? error.message : String(error)}`);
-  }
-  if (!Array.isArray(parsed)) throw refuse('expected a JSON array of numbers');
-  if (parsed.length < 1 || parsed.length > MAX_DIMENSION) {
-    throw refuse(`got ${parsed.length} numbers, expected 1 to ${MAX_DIMENSION}`);
-  }
-  return parsed.map((value: unknown, index) => {
-    if (typeof value !== 'number' || !Number.isFinite(Math.fround(value))) {
-      throw refuse(`number ${index} is ${JSON.stringify(value)}, expected one that fits a float32`);
-    }
-    return value;
-  });
+/** All of a file, or of standard input for `-`. `what` is what errors call it. */
+export async function readInput(path: string, what: string): Promise<Buffer> {
+  return path === '-' ? readStdin(what) : readWhole(path, what);
 }
 
 async function readStdin(what: string): Promise<Buffer> {

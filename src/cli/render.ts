@@ -82,22 +82,25 @@ export async function neighborsText(screen: Screen, answer: NeighborsAnswer): Pr
 export async function matchesText(
   screen: Screen,
   matches: readonly VectorMatch[],
-  contents: readonly string[],
 ): Promise<string> {
   if (matches.length === 0) return screen.drawing ? 'nothing similar' : '';
   const idWidth = Math.max(16, Math.floor((screen.width - 24) / 2));
   const contentWidth = screen.drawing ? Math.max(16, screen.width - 24 - idWidth) : 120;
+  const columns: Column[] = [{ head: 'concept' }, { head: 'similarity', align: 'right' }];
+  const withContent = matches[0]?.content !== undefined;
+  if (withContent) columns.push({ head: 'content' });
   return table(
     screen,
-    [{ head: 'concept' }, { head: 'similarity', align: 'right' }, { head: 'content' }],
-    matches.map((match, index) => {
+    columns,
+    matches.map((match) => {
       const id = safeLine(match.id);
-      const content = contents[index] ?? '';
-      return [
+      const content = match.content ?? '';
+      const cells = [
         screen.drawing ? truncate(id, idWidth) : id,
         screen.drawing ? match.similarity.toFixed(4) : String(shortFloat32(match.similarity)),
-        content === match.id ? '' : excerpt(content, contentWidth),
       ];
+      if (withContent) cells.push(content === match.id ? '' : excerpt(content, contentWidth));
+      return cells;
     }),
   );
 }
@@ -172,7 +175,11 @@ export async function statsText(screen: Screen, stats: StorageStats): Promise<st
       ['concepts', count(stats.concepts)],
       ['associations', count(stats.edges)],
       ['vectors', count(stats.vectors)],
+      ['indexed', count(stats.indexed)],
       ['dimension', stats.dimension === 0 && screen.drawing ? 'none yet' : String(stats.dimension)],
+      ['index precision', stats.vectorPrecision],
+      ['index memory', bytes(stats.indexBytes)],
+      ['index file', bytes(stats.indexFileBytes)],
       ['sequence', count(stats.sequence)],
       ['in storage.dat', count(stats.snapshotSequence)],
       ['storage.dat size', bytes(stats.snapshotBytes)],

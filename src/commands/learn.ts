@@ -5,7 +5,8 @@ import {
   requiredArg,
   strengthFlag,
 } from '../cli/flags.js';
-import { readEmbedding, readStdinText } from '../cli/input.js';
+import { readEmbedding } from '../cli/embedding-file.js';
+import { readStdinText } from '../cli/input.js';
 import { StoreCommand } from '../cli/store-command.js';
 import { safeLine } from '../cli/text.js';
 import { SutraError } from '../errors.js';
@@ -36,7 +37,7 @@ export default class Learn extends StoreCommand {
     strength: strengthFlag,
     confidence: confidenceFlag,
     embedding: embeddingFlag(
-      'Its embedding: a file with a JSON array of numbers, or - for standard input.',
+      'Its embedding: a file with a JSON array, .npy or raw float32, or - for standard input.',
     ),
   };
 

@@ -15,6 +15,7 @@ import { recordedUs, type Environment } from './environment.js';
 import { ParsedId, parseId } from './format/id.js';
 import type { TraversalBudget } from './graph/budget.js';
 import { findShortestPath } from './graph/hop-path.js';
+import { collectNeighborhood } from './graph/neighborhood.js';
 import { collectNeighbors, type NeighborList, type NeighborQuery } from './graph/neighbors.js';
 import type { FoundPath, PathQuery } from './graph/path-steps.js';
 import { findStrongestPath } from './graph/strongest-path.js';
@@ -406,6 +407,16 @@ export class Store {
   ): FoundPath | null | Promise<FoundPath | null> {
     this.requireOpen();
     return findStrongestPath(this.state, start, end, query, budget);
+  }
+
+  /** The slots at most maxHops associations away, ascending, the start among them; they hold for this turn. */
+  neighborhood(
+    slot: number,
+    maxHops: number,
+    budget: TraversalBudget,
+  ): Uint32Array | Promise<Uint32Array> {
+    this.requireOpen();
+    return collectNeighborhood(this.state, slot, maxHops, budget);
   }
 
   /**

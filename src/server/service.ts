@@ -106,8 +106,8 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
   serve(METHODS.findPath, ({ start, end, maxDepth, direction, types, by }, context) =>
     storage.findPath(start, end, { maxDepth, direction, types, by, ...bounds(context) }),
   );
-  serve(METHODS.vectorSearch, ({ query, k, efSearch }, context) =>
-    storage.vectorSearch(query, { k, efSearch, ...bounds(context) }),
+  serve(METHODS.vectorSearch, ({ query, ...options }, context) =>
+    storage.vectorSearch(query, { ...options, ...bounds(context) }),
   );
   serve(METHODS.getStats, async () => {
     const [stats, server] = await Promise.all([storage.stats(), serverStats()]);

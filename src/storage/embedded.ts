@@ -57,11 +57,10 @@ import {
   checkQuery,
   checkScan,
   checkSearch,
-  DEFAULT_EF,
-  DEFAULT_K,
   DEFAULT_MAX_DEPTH,
   throwIfAborted,
 } from './validation.js';
+import { searchStore } from './vector-search.js';
 
 export interface EmbeddedOptions {
   /** Only read: takes no lock, creates nothing, may stand beside a writer. Default false. */
@@ -281,31 +280,7 @@ export class ConcurrentStorage implements Storage {
   ): Promise<VectorMatch[]> {
     checkSearch(query, options);
     this.begin(options);
-    const { store } = this;
-    const { dimension } = store;
-    if (dimension === 0) return [];
-    if (query.length !== dimension) {
-      const description = `got ${query.length} dimensions, expected ${dimension}`;
-      throw new SutraError('DIMENSION_MISMATCH', `query_vector: ${description}`, {
-        violations: [{ field: 'query_vector', description }],
-      });
-    }
-    const k = options.k === undefined || options.k === 0 ? DEFAULT_K : options.k;
-    const ef =
-      options.efSearch === undefined || options.efSearch === 0 ? DEFAULT_EF : options.efSearch;
-    return store.searchVectors(
-      Float32Array.from(query),
-      { k, ef, minSimilarity: -1, within: null },
-      this.budget(options, DEFAULT_SLICE_MS),
-      (ranking) => {
-        const matches: VectorMatch[] = [];
-        for (let i = 0; i < ranking.slots.length; i++) {
-          const slot = ranking.slots[i] ?? 0;
-          matches.push({ id: store.idOf(slot), similarity: ranking.similarities[i] ?? 0 });
-        }
-        return matches;
-      },
-    );
+    return searchStore(this.store, query, options, (sliceMs) => this.budget(options, sliceMs));
   }
 
   async *scan(options: ScanOptions = {}): AsyncGenerator<ScanPage, void, undefined> {
@@ -325,7 +300,7 @@ export class ConcurrentStorage implements Storage {
     checkCall(options);
     this.begin(options);
     const { store } = this;
-    const { state, counters, checkpointer, dimension, logBytes, uuid } = store;
+    const { state, counters, checkpointer, dimension, logBytes, uuid, vectorIndex } = store;
     const { base } = state.levels;
     return {
       concepts: state.conceptCount,
@@ -339,6 +314,10 @@ export class ConcurrentStorage implements Storage {
       snapshotSequence: base?.sequence ?? 0,
       vectors: state.vectorCount,
       dimension,
+      indexed: vectorIndex.indexed,
+      vectorPrecision: vectorIndex.precision,
+      indexBytes: vectorIndex.residentBytes,
+      indexFileBytes: vectorIndex.fileBytes,
       walBytes: logBytes,
       snapshotBytes: base?.fileBytes ?? 0,
       checkpoints: checkpointer?.checkpoints ?? 0,

@@ -218,8 +218,16 @@ export class StorageClient implements Storage {
   ): Promise<VectorMatch[]> {
     this.requireOpen();
     checkSearch(query, options);
-    const { k = 0, efSearch = 0 } = options;
-    return this.call(METHODS.vectorSearch, { query, k, efSearch }, options);
+    const { k = 0, efSearch = 0, minSimilarity, within, withContent = false } = options;
+    const request = {
+      query,
+      k,
+      efSearch,
+      withContent,
+      ...(minSimilarity === undefined ? {} : { minSimilarity }),
+      ...(within === undefined ? {} : { within }),
+    };
+    return this.call(METHODS.vectorSearch, request, options);
   }
 
   /** Not over the wire yet. */

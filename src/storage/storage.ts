@@ -151,12 +151,27 @@ export interface SearchOptions extends CallOptions {
   readonly k?: number;
   /** 0 or absent: 50. Ignored while search is exact. */
   readonly efSearch?: number;
+  /** Only matches of at least this cosine similarity, -1..1 after rounding to float32. Absent: all. */
+  readonly minSimilarity?: number;
+  /** Only concepts in this neighbourhood. Absent: everywhere. UNKNOWN_CONCEPT when there is no such concept. */
+  readonly within?: Neighborhood;
+  /** Also read each match's content; TOO_LARGE when that is more than 16 MiB in all. Default false. */
+  readonly withContent?: boolean;
+}
+
+/** The concepts within so many hops of one, along associations of any type, either way. That one counts itself. */
+export interface Neighborhood {
+  readonly id: string;
+  /** 0 or absent: 1; at most 64. */
+  readonly hops?: number;
 }
 
 export interface VectorMatch {
   readonly id: string;
   /** Cosine similarity, -1..1, best first, ties by key bytes. */
   readonly similarity: number;
+  /** Only when asked for. */
+  readonly content?: string;
 }
 
 export type ScanKinds = 'concepts' | 'associations' | 'all';
@@ -329,6 +344,14 @@ export interface StorageStats {
   readonly vectors: number;
   /** Dimension of the store's vectors; 0: none yet. */
   readonly dimension: number;
+  /** Vectors that the approximate index holds; the others are compared one by one. */
+  readonly indexed: number;
+  /** How the index keeps a number: f32, f16 or i8. Empty from a server that has no index. */
+  readonly vectorPrecision: string;
+  /** Memory that the index takes. */
+  readonly indexBytes: number;
+  /** Bytes of its file; 0: none yet. */
+  readonly indexFileBytes: number;
   /** Of the log behind storage.dat. */
   readonly walBytes: number;
   readonly snapshotBytes: number;

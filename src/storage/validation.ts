@@ -19,6 +19,7 @@ import type {
   CallOptions,
   ConceptInput,
   NeighborOptions,
+  Neighborhood,
   PathOptions,
   QueryOptions,
   ScanOptions,
@@ -32,8 +33,10 @@ export const MAX_DIMENSION = 4096;
 export const MAX_TYPE = 65_535;
 export const DEFAULT_MAX_DEPTH = 6;
 export const MAX_DEPTH = 64;
+export const DEFAULT_HOPS = 1;
+/** Of one search's contents together: what a message may hold. */
+export const MAX_SEARCH_CONTENT_BYTES = MAX_BATCH_BYTES;
 export const DEFAULT_K = 10;
-export const DEFAULT_EF = 50;
 export const MAX_K = 10_000;
 export const DEFAULT_EF_SEARCH = 50;
 export const DEFAULT_PAGE_ITEMS = 1000;
@@ -152,6 +155,8 @@ export function checkSearch(
   let found = vectorProblems(null, query, '', 0, 'query_vector');
   found = integerProblems(found, 'k', options.k, MAX_K);
   found = integerProblems(found, 'ef_search', options.efSearch, MAX_UINT32);
+  found = similarityProblems(found, options.minSimilarity);
+  if (options.within !== undefined) found = withinProblems(found, options.within);
   settle(callProblems(found, options));
 }
 
@@ -355,6 +360,20 @@ function typesProblems(found: Found, types: unknown): Found {
     found = note(found, `types[${i}]`, description);
   }
   return found;
+}
+
+function similarityProblems(found: Found, similarity: unknown): Found {
+  if (similarity === undefined) return found;
+  if (typeof similarity === 'number' && Math.abs(Math.fround(similarity)) <= 1) return found;
+  return note(found, 'min_similarity', `got ${show(similarity)}, expected -1 to 1`);
+}
+
+function withinProblems(found: Found, within: Neighborhood): Found {
+  if (!isObject(within)) {
+    return note(found, 'within_id', `got ${show(within)}, expected a concept and hops`);
+  }
+  found = idProblems(found, within.id, '', 0, 'within_id');
+  return integerProblems(found, 'within_hops', within.hops, MAX_DEPTH);
 }
 
 function integerProblems(found: Found, field: string, value: unknown, max: number): Found {

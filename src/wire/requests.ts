@@ -10,6 +10,7 @@ import type {
   BatchInput,
   ConceptInput,
   Direction,
+  Neighborhood,
   Weighting,
 } from '../storage/storage.js';
 import { FloatSink, type WireReader } from './reader.js';
@@ -44,6 +45,9 @@ export interface SearchRequest {
   readonly query: Float32Array | readonly number[];
   readonly k: number;
   readonly efSearch: number;
+  readonly minSimilarity?: number;
+  readonly within?: Neighborhood;
+  readonly withContent: boolean;
 }
 
 export interface ForgetConceptRequest {
@@ -316,29 +320,50 @@ export function encodeVectorSearch(request: SearchRequest): Buffer {
   w.floats(1, request.query);
   w.uint32(2, request.k);
   w.uint32(3, request.efSearch);
+  if (request.minSimilarity !== undefined) w.presentFloat(4, request.minSimilarity);
+  if (request.within !== undefined) {
+    w.string(5, request.within.id);
+    w.uint32(6, request.within.hops ?? 0);
+  }
+  w.bool(7, request.withContent);
   return w.finish();
 }
 
 export function decodeVectorSearch(r: WireReader): SearchRequest {
   const query = new FloatSink();
-  let k = 0;
-  let efSearch = 0;
+  const request: Omit<Mutable<SearchRequest>, 'query'> = { k: 0, efSearch: 0, withContent: false };
+  let id = '';
+  let hops = 0;
   for (let field = r.next(); field !== 0; field = r.next()) {
     switch (field) {
       case 1:
         r.floats('query_vector', query);
         break;
       case 2:
-        k = r.uint32('k');
+        request.k = r.uint32('k');
         break;
       case 3:
-        efSearch = r.uint32('ef_search');
+        request.efSearch = r.uint32('ef_search');
+        break;
+      case 4:
+        request.minSimilarity = r.float('min_similarity');
+        break;
+      case 5:
+        id = r.string('within_id');
+        break;
+      case 6:
+        hops = r.uint32('within_hops');
+        break;
+      case 7:
+        request.withContent = r.bool('with_content');
         break;
       default:
         r.skip();
     }
   }
-  return { query: query.finish(), k, efSearch };
+  // Hops from nowhere are kept, so that validation refuses them.
+  if (id !== '' || hops !== 0) request.within = { id, hops };
+  return { query: query.finish(), ...request };
 }
 
 export function encodeForgetConcept(request: ForgetConceptRequest): Buffer {

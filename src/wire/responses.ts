@@ -295,6 +295,7 @@ export function encodeSearchAnswer(matches: readonly VectorMatch[]): Buffer {
     w.open(1);
     w.string(1, match.id);
     w.float(2, match.similarity);
+    if (match.content !== undefined) w.element(3, match.content);
     w.close();
   }
   return w.finish();
@@ -315,14 +316,14 @@ export function decodeSearchAnswer(r: WireReader): VectorMatch[] {
 }
 
 function readMatch(r: WireReader): VectorMatch {
-  let id = '';
-  let similarity = 0;
+  const match: Mutable<VectorMatch> = { id: '', similarity: 0 };
   for (let field = r.next(); field !== 0; field = r.next()) {
-    if (field === 1) id = r.string('concept_id');
-    else if (field === 2) similarity = r.float('similarity');
+    if (field === 1) match.id = r.string('concept_id');
+    else if (field === 2) match.similarity = r.float('similarity');
+    else if (field === 3) match.content = r.string('content');
     else r.skip();
   }
-  return { id, similarity };
+  return match;
 }
 
 export function encodeFlushAnswer(answer: FlushAnswer): Buffer {

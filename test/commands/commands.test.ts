@@ -178,6 +178,18 @@ describe.each([['embedded'], ['server']] as const)('commands: %s', (mode) => {
       dimension: 3,
       embedding: [1, 0, 0],
     });
+    const bare = await json(['search', '--like', 'east', '--no-content']);
+    expect(bare['results']).toEqual([
+      { id: 'north-east', similarity: 0.9486833 },
+      { id: 'west', similarity: -1 },
+    ]);
+    const floor = await json(['search', '--like', 'east', '--min-similarity', '0.5']);
+    expect(floor['results']).toMatchObject([{ id: 'north-east' }]);
+    const raw = join(temporaryDirectory(), 'query.f32');
+    writeFileSync(raw, Float32Array.of(-1, 0.5, 0));
+    expect(await json(['search', '--embedding', raw, '-k', '1'])).toMatchObject({
+      results: [{ id: 'west' }],
+    });
     const near = ['search', '--embedding', '-', ...target];
     expect(await errorOf(near, 2, { input: '[1, 2]' })).toMatchObject({
       code: 'DIMENSION_MISMATCH',
@@ -186,6 +198,30 @@ describe.each([['embedded'], ['server']] as const)('commands: %s', (mode) => {
     expect(await errorOf(['search', '--like', 'nobody', ...target], 4)).toMatchObject({
       code: 'UNKNOWN_CONCEPT',
     });
+  });
+
+  test('search within a neighbourhood: --hops associations away, itself too unless it is --like', async () => {
+    await json(['link', 'west', 'north-east']);
+    await json(['learn', 'south', '--embedding', '-'], { input: '[0, -1, 0]' });
+    await json(['link', 'south', 'west', '--type', '9']);
+    const ids = async (...args: string[]): Promise<string[]> => {
+      const { results } = await json(['search', ...args]);
+      return (results as { id: string }[]).map(({ id }) => id);
+    };
+    expect(await ids('--like', 'east', '--within', 'north-east')).toEqual(['north-east', 'west']);
+    expect(await ids('--like', 'north-east', '--within', 'north-east')).toEqual(['west']);
+    const two = ['--within', 'north-east', '--hops', '2'];
+    expect(await ids('--like', 'east', ...two)).toEqual(['north-east', 'south', 'west']);
+    expect(await ids('--like', 'east', ...two, '-k', '2', '--min-similarity', '0.5')).toEqual([
+      'north-east',
+    ]);
+    expect(
+      await errorOf(['search', '--like', 'east', '--within', 'nowhere', ...target], 4),
+    ).toMatchObject({
+      code: 'UNKNOWN_CONCEPT',
+      message: expect.stringContaining('nowhere') as string,
+    });
+    for (const forgotten of ['south', 'north-east']) await json(['forget', forgotten]);
   });
 
   test('forget: associations of one type, all between two, and a concept with the rest', async () => {
@@ -227,6 +263,10 @@ describe.each([['embedded'], ['server']] as const)('commands: %s', (mode) => {
       'wal_bytes',
       'snapshot_bytes',
       'checkpoints',
+      'indexed',
+      'vector_precision',
+      'index_bytes',
+      'index_file_bytes',
       'group_commits',
       'committed_bytes',
       'pending_bytes',

@@ -70,6 +70,15 @@ describe('bad usage ends with 2 and changes nothing', () => {
     [['search'], 'give one of --embedding FILE and --like ID'],
     [['search', '--like', 'a', '--embedding', '-'], 'give one of --embedding FILE and --like ID'],
     [['search', '--like', 'a', '-k', '10001'], /^--k: got "10001"/],
+    [['search', '--like', 'a', '--ef', '4294967296'], /^--ef: got "4294967296"/],
+    [['search', '--like', 'a', '--hops', '2'], '--hops: needs --within ID'],
+    [['search', '--like', 'a', '--within', 'b', '--hops', '0'], /^--hops: got "0", .* 1 to 64$/],
+    [['search', '--like', 'a', '--within', ''], /^within_id: got an empty id/],
+    [['search', '--like', ''], /^concept_id: got an empty id/],
+    [
+      ['search', '--like', 'a', '--min-similarity', '1.5'],
+      '--min-similarity: got "1.5", expected a number from -1 to 1',
+    ],
     [['forget', 'a', '--type', '1'], '--type: needs a SOURCE and a TARGET'],
     [['query', 'a', '--timeout', '0'], /^--timeout: got "0", expected a time above zero/],
     [
@@ -117,6 +126,7 @@ describe('bad usage ends with 2 and changes nothing', () => {
     ['[1, null]', 'number 1 is null, expected one that fits a float32'],
     ['[1, 1e39]', 'number 1 is 1e+39, expected one that fits a float32'],
     ['[0, 0]', 'zero norm'],
+    ['\u0000\u0000?', 'got 3 bytes that are neither JSON nor .npy'],
   ])('an embedding of %s', async (input, reason) => {
     const store = temporaryPath();
     const args = ['learn', 'a', '--embedding', '-', '--storage', store];

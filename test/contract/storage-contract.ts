@@ -266,7 +266,20 @@ export function storageContract(name: string, open: StorageFactory): void {
           ['query_vector', storage.vectorSearch([0])],
           ['query_vector', storage.vectorSearch([NaN])],
           ['k', storage.vectorSearch([1], { k: 10_001 })],
+          ['k', storage.vectorSearch([1], { k: 1.5 })],
+          ['k', storage.vectorSearch([1], { k: -1 })],
           ['ef_search', storage.vectorSearch([1], { efSearch: -1 })],
+          ['ef_search', storage.vectorSearch([1], { efSearch: 2 ** 32 })],
+          ['query_vector', storage.vectorSearch([1, Infinity])],
+          ['query_vector', storage.vectorSearch([1e-50])],
+          ['query_vector', storage.vectorSearch(new Float32Array(4097).fill(1))],
+          ['min_similarity', storage.vectorSearch([1], { minSimilarity: 1.001 })],
+          ['min_similarity', storage.vectorSearch([1], { minSimilarity: -2 })],
+          ['min_similarity', storage.vectorSearch([1], { minSimilarity: NaN })],
+          ['within_id', storage.vectorSearch([1], { within: { id: '', hops: 2 } })],
+          ['within_id', storage.vectorSearch([1], { within: { id: 'x'.repeat(513) } })],
+          ['within_hops', storage.vectorSearch([1], { within: { id: 'a', hops: 65 } })],
+          ['within_hops', storage.vectorSearch([1], { within: { id: 'a', hops: -1 } })],
         ];
         for (const [field, call] of bad) await expectInvalid(call, field);
         const after = await storage.stats();
@@ -631,6 +644,92 @@ export function storageContract(name: string, open: StorageFactory): void {
         expect(await storage.vectorSearch([1, 1], { k: 15 })).toHaveLength(15);
       });
 
+      test('min_similarity is a floor, itself included', async () => {
+        const storage = await store();
+        await storage.learnBatch({
+          concepts: [
+            { id: 'same', content: '', embedding: [2, 0] },
+            { id: 'near', content: '', embedding: [3, 4] },
+            { id: 'square', content: '', embedding: [0, 1] },
+            { id: 'back', content: '', embedding: [-1, 0] },
+          ],
+        });
+        const ids = async (minSimilarity: number): Promise<string[]> =>
+          (await storage.vectorSearch([1, 0], { minSimilarity })).map(({ id }) => id);
+        expect(await ids(-1)).toEqual(['same', 'near', 'square', 'back']);
+        expect(await ids(0)).toEqual(['same', 'near', 'square']);
+        // 0.6 in float64 is not the float32 that the similarity is; it is rounded before they are compared.
+        expect(await ids(0.6)).toEqual(['same', 'near']);
+        expect(await ids(0.601)).toEqual(['same']);
+        expect(await ids(1)).toEqual(['same']);
+        expect(await storage.vectorSearch([0, -1], { minSimilarity: 0.5, k: 1 })).toEqual([]);
+      });
+
+      test('within a neighbourhood: itself and what is so many hops away, either way', async () => {
+        const storage = await store();
+        await storage.learnBatch({
+          concepts: ['a', 'b', 'c', 'd', 'far'].map((id, i) => ({
+            id,
+            content: '',
+            // Whoever is further in the graph is nearer in space.
+            embedding: [i, 1],
+          })),
+          associations: [
+            { source: 'b', target: 'a', type: 7 },
+            { source: 'b', target: 'c', confidence: 0 },
+            { source: 'd', target: 'c' },
+            { source: 'b', target: 'b' },
+          ],
+        });
+        await learn(storage, 'plain');
+        await link(storage, 'a', 'plain');
+        const ids = async (id: string, hops?: number, k?: number): Promise<string[]> => {
+          const within = hops === undefined ? { id } : { id, hops };
+          const matches = await storage.vectorSearch([1, 0], { within, ...(k && { k }) });
+          return matches.map((match) => match.id);
+        };
+        expect(await ids('a')).toEqual(['b', 'a']);
+        expect(await ids('a', 0)).toEqual(['b', 'a']);
+        expect(await ids('a', 2)).toEqual(['c', 'b', 'a']);
+        expect(await ids('a', 64)).toEqual(['d', 'c', 'b', 'a']);
+        expect(await ids('a', 64, 2)).toEqual(['d', 'c']);
+        expect(await ids('far', 64)).toEqual(['far']);
+        expect(await ids('plain')).toEqual(['a']);
+        await storage.forgetAssociation('b', 'c');
+        expect(await ids('a', 64)).toEqual(['b', 'a']);
+        const both = { within: { id: 'a' }, minSimilarity: 0.5 };
+        expect((await storage.vectorSearch([1, 0], both)).map(({ id }) => id)).toEqual(['b']);
+      });
+
+      test('within what is not known is an error that names it', async () => {
+        const storage = await store();
+        const none = { within: { id: 'nobody' } };
+        for (const embedding of [undefined, [1, 0]]) {
+          await storage.learnConcept({ id: 'a', content: '', ...(embedding && { embedding }) });
+          const error = await expectError(storage.vectorSearch([1, 0], none), 'UNKNOWN_CONCEPT');
+          expect(error.status).toBe('NOT_FOUND');
+          expect(error.message).toContain('nobody');
+        }
+        await storage.learnConcept({ id: 'nobody', content: '' });
+        expect(await storage.vectorSearch([1, 0], none)).toEqual([]);
+        await storage.forgetConcept('nobody');
+        await expectError(storage.vectorSearch([1, 0], none), 'UNKNOWN_CONCEPT');
+      });
+
+      test('content comes with the matches when asked for, the empty one too', async () => {
+        const storage = await store();
+        await storage.learnConcept({ id: 'a', content: 'α and ω', embedding: [1, 0] });
+        await storage.learnConcept({ id: 'b', content: '', embedding: [1, 1] });
+        const matches = await storage.vectorSearch([1, 0], { withContent: true });
+        expect(matches).toMatchObject([
+          { id: 'a', content: 'α and ω' },
+          { id: 'b', content: '' },
+        ]);
+        for (const match of await storage.vectorSearch([1, 0])) {
+          expect(Object.keys(match).sort()).toEqual(['id', 'similarity']);
+        }
+      });
+
       test('the first vector’s length is the dimension; another is refused', async () => {
         const storage = await store();
         expect(await storage.vectorSearch([1, 2, 3])).toEqual([]);
@@ -950,6 +1049,21 @@ export async function compareAll(storage: Storage, model: Storage): Promise<void
     expect(similarity).toBeCloseTo(expected[i]?.similarity ?? NaN, 5);
     expect(similarity).toBeCloseTo(similarityOf.get(id) ?? NaN, 5);
   });
+  // Two of them, others in another state: each search is a round trip where a server stands between.
+  const { sequence } = await model.stats();
+  for (const offset of [0, 1]) {
+    const id = IDS[(sequence + offset) % IDS.length] ?? '';
+    const options = { k: 100, minSimilarity: 0.1, within: { id, hops: 1 + (sequence % 3) } };
+    const near = await outcome((s) => s.vectorSearch([1, 0.5, -1], options), storage);
+    const expectedNear = await outcome((s) => s.vectorSearch([1, 0.5, -1], options), model);
+    expect(idsOf(near)).toEqual(idsOf(expectedNear));
+  }
+}
+
+/** The ids of a search's answer in no order; anything else as it is. */
+function idsOf(outcome: unknown): unknown {
+  const { answer } = outcome as { answer?: { readonly id: string }[] };
+  return answer === undefined ? outcome : answer.map(({ id }) => id).sort();
 }
 
 const PATH_OPTIONS: readonly PathOptions[] = [

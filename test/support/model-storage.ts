@@ -301,15 +301,34 @@ export class ModelStorage implements Storage {
     checkSearch(query, options);
     const vector = Float32Array.from(query);
     requireDimension('query_vector', vector.length, this.dimensionOf(this.state));
-    const matches: { key: string; similarity: number }[] = [];
-    for (const { key, embedding } of this.state.concepts.values()) {
-      if (embedding !== null) matches.push({ key, similarity: cosine(vector, embedding) });
+    const { within, minSimilarity = -1 } = options;
+    const near = within === undefined ? null : this.neighborhood(within.id, within.hops ?? 0);
+    const matches: { key: string; similarity: number; content: string }[] = [];
+    for (const { key, embedding, content } of this.state.concepts.values()) {
+      if (embedding === null || near?.has(key) === false) continue;
+      const similarity = Math.fround(cosine(vector, embedding));
+      if (similarity >= Math.fround(minSimilarity)) matches.push({ key, similarity, content });
     }
     matches.sort((a, b) => b.similarity - a.similarity || compare(a.key, b.key));
     const k = (options.k ?? 0) === 0 ? 10 : (options.k ?? 0);
-    return matches
-      .slice(0, k)
-      .map(({ key, similarity }) => ({ id: this.idOfKey(key), similarity }));
+    return matches.slice(0, k).map(({ key, similarity, content }) => ({
+      id: this.idOfKey(key),
+      similarity,
+      ...(options.withContent === true ? { content } : {}),
+    }));
+  }
+
+  /** The keys of the concepts at most so many hops away; 0 means 1. */
+  private neighborhood(id: string, hops: number): Set<string> {
+    const center = this.find(id);
+    if (center === null) throw unknownConcept(id);
+    const near = new Set([center.key]);
+    for (let depth = 0; depth < Math.max(1, hops); depth++) {
+      for (const key of [...near]) {
+        for (const { other } of this.links(key, {})) near.add(other);
+      }
+    }
+    return near;
   }
 
   async *scan(options: ScanOptions = {}): AsyncGenerator<ScanPage, void, undefined> {
@@ -397,6 +416,10 @@ export class ModelStorage implements Storage {
       snapshotSequence: this.snapshotSequence,
       vectors: vectorsIn(this.state),
       dimension: this.dimensionOf(this.state),
+      indexed: 0,
+      vectorPrecision: '',
+      indexBytes: 0,
+      indexFileBytes: 0,
       walBytes: 0,
       snapshotBytes: 0,
       checkpoints: this.checkpoints,

@@ -93,6 +93,7 @@ describe('the .proto keeps the contract', () => {
     expect(fieldsOf(root.lookupType('sutra.storage.VectorMatch'))).toEqual([
       'concept_id string 1',
       'similarity float 2',
+      'content string 3',
     ]);
     const optional = (type: string): string[] =>
       root
@@ -280,11 +281,36 @@ const CASES: Record<keyof typeof METHODS, [request: Case, response: Case]> = {
   ],
   vectorSearch: [
     messageCase(
-      fc.record({ query: floats, k: uint32, efSearch: uint32 }),
-      renamed({ query: 'query_vector', efSearch: 'ef_search' }),
+      fc.record(
+        {
+          query: floats,
+          k: uint32,
+          efSearch: uint32,
+          minSimilarity: float,
+          within: fc.record({ id: filled, hops: uint32 }),
+          withContent: fc.boolean(),
+        },
+        { requiredKeys: ['query', 'k', 'efSearch', 'withContent'] },
+      ),
+      ({ within, ...request }) => ({
+        ...renamed({
+          query: 'query_vector',
+          efSearch: 'ef_search',
+          minSimilarity: 'min_similarity',
+          withContent: 'with_content',
+        })(request),
+        within_id: within?.id ?? '',
+        within_hops: within?.hops ?? 0,
+      }),
     ),
     messageCase(
-      fc.array(fc.record({ id: text, similarity: float }), { maxLength: 5 }),
+      fc.array(
+        fc.record(
+          { id: text, similarity: float, content: text },
+          { requiredKeys: ['id', 'similarity'] },
+        ),
+        { maxLength: 5 },
+      ),
       (matches) => ({ results: matches.map(renamed({ id: 'concept_id' })) }),
     ),
   ],
@@ -306,6 +332,10 @@ const CASES: Record<keyof typeof METHODS, [request: Case, response: Case]> = {
         walBytes: uint64,
         snapshotBytes: uint64,
         checkpoints: uint64,
+        indexed: uint64,
+        vectorPrecision: text,
+        indexBytes: uint64,
+        indexFileBytes: uint64,
         groupCommits: uint64,
         committedBytes: uint64,
         pendingBytes: uint64,
