@@ -16,12 +16,16 @@ import { BOTH, OUT, type GraphView } from './graph/graph-view.js';
 import { LevelCursor } from './level-cursor.js';
 import { Levels, LEVEL_ACTIVE, type SegmentFiles } from './levels.js';
 import type { Snapshot } from './snapshot/snapshot.js';
+import { Prefetch } from './prefetch.js';
 import { ConceptRecord } from './snapshot/snapshot-source.js';
 
 /** Slots are uint32 and sections stay below 2 GiB: 16 bytes of key a slot. */
 export const MAX_SLOTS = 0x7fffffff >>> 4;
 /** Eight bytes of creation time an association. */
 export const MAX_EDGES = 0x7fffffff >>> 3;
+
+/** Frames below this are applied without prefetching. */
+const PREFETCH_BYTES = 1024;
 
 /** How many associations the last forget of a frame removed, by index of the command; filled on demand. */
 export type ForgetCounts = (commandIndex: number, associations: number) => void;
@@ -45,12 +49,16 @@ export class State implements GraphView {
   private freedHead = 0;
 
   private readonly reader = new CommandReader();
+  /** Of the commands that are prefetched. */
+  private readonly ahead = new CommandReader();
+  private readonly prefetch: Prefetch;
   private readonly record = new ConceptRecord();
   private readonly cursor: LevelCursor;
 
   constructor(base: Snapshot | null, segmentFiles: SegmentFiles) {
     this.levels = new Levels(base, segmentFiles);
     this.cursor = new LevelCursor(this.levels);
+    this.prefetch = new Prefetch(this.levels);
     this.digest = base === null ? new Digest() : base.digest.clone();
     this.sequence = base?.sequence ?? 0;
     this.slotCount = base?.slotCount ?? 0;
@@ -108,7 +116,11 @@ export class State implements GraphView {
     reader.open(bytes, from, length);
     const shift = offset - from;
     let index = 0;
+    this.ahead.open(bytes, from, length);
+    // Of a few commands nothing can overlap.
+    let prefetched = length < PREFETCH_BYTES ? -1 : 0;
     for (; reader.next(); index++) {
+      if (index === prefetched) prefetched += this.prefetchCommands();
       if (firstSequence + index <= this.sequence) continue;
       switch (reader.kind) {
         case CommandKind.Learn:
@@ -137,6 +149,22 @@ export class State implements GraphView {
           `does not parse: ${reader.bad}`,
       );
     }
+  }
+
+  /** Touches what the next commands of the frame will look up; returns how many. */
+  private prefetchCommands(): number {
+    const { ahead, prefetch } = this;
+    let count = 0;
+    while (prefetch.hasRoom && ahead.next()) {
+      count++;
+      const kind = ahead.kind;
+      prefetch.addKey(ahead.word(4), ahead.word(5), ahead.word(6), ahead.word(7));
+      if (kind !== CommandKind.Associate) continue;
+      prefetch.addKey(ahead.word(8), ahead.word(9), ahead.word(10), ahead.word(11));
+      prefetch.addEdge(ahead.associationType);
+    }
+    prefetch.run();
+    return count;
   }
 
   private takeSlot(): number {

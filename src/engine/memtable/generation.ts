@@ -18,6 +18,7 @@ import {
   FLAGS,
   HIDES_LOWER,
   IN_HEAD,
+  NO_SLOT,
   OUT_HEAD,
   OVERRIDES_EDGES,
   SlotMap,
@@ -101,6 +102,43 @@ export class Generation {
       if (u32[b] === k0 && u32[b + 1] === k1 && u32[b + 2] === k2 && u32[b + 3] === k3) return row;
     }
     return 0;
+  }
+
+  /** For prefetch.ts: reads what `findConcept` will, and sets the slots that are not known yet to those of the candidates. */
+  touchKeys(hashes: Uint32Array, count: number, rows: Uint32Array, slots: Uint32Array): number {
+    const concepts = this.concepts;
+    this.keyIndex.touch(hashes, count, rows);
+    let sum = 0;
+    for (let i = 0; i < count; i++) {
+      const row = rows[i]!;
+      if (row === 0 || slots[i] !== NO_SLOT) continue;
+      const u32 = concepts.u32(row);
+      const b = concepts.base(row);
+      sum += u32[b]!;
+      slots[i] = u32[b + C_SLOT]!;
+    }
+    return sum | 0;
+  }
+
+  /** The same of what `findEdge` and linking will read, of associations between slots[sources[i]] and the one behind it. */
+  touchEdges(
+    slots: Uint32Array,
+    sources: Uint16Array,
+    types: Uint16Array,
+    count: number,
+    hashes: Uint32Array,
+  ): number {
+    for (let i = 0; i < count; i++) {
+      const at = sources[i]!;
+      hashes[i] = hashEdge(slots[at]!, slots[at + 1]!, types[i]!);
+    }
+    let sum = this.edgeIndex.touchAll(hashes, count);
+    const map = this.slots;
+    for (let i = 0; i < count; i++) {
+      const at = sources[i]!;
+      sum += map.get(slots[at]!, OUT_HEAD) + map.get(slots[at + 1]!, IN_HEAD);
+    }
+    return sum | 0;
   }
 
   /** A row for a key that has none, bound to a slot. The caller fills it with `setConcept` or `kill`. */

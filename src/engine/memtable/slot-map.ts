@@ -13,6 +13,9 @@ export const OUT_HEAD = 1;
 export const IN_HEAD = 2;
 export const FLAGS = 3;
 
+/** Above every slot. */
+export const NO_SLOT = 0xffff_ffff;
+
 /** Everything that lower levels say of this slot is void: its concept was forgotten here (and the slot perhaps reused). */
 export const HIDES_LOWER = 1;
 /** Some association at this slot overrides or deletes one of a lower level, so lower ones must be looked up here. */

@@ -34,6 +34,7 @@ import {
   sectionOf,
 } from '../format/snapshot-format.js';
 import { Column, type ColumnArray } from './column.js';
+import { NO_SLOT } from '../memtable/slot-map.js';
 import { ReadAhead } from './read-ahead.js';
 import { openSnapshotFile, readBlock, readExactly, type SnapshotFile } from './snapshot-file.js';
 import type { ConceptRecord } from './snapshot-source.js';
@@ -303,6 +304,50 @@ export class Snapshot {
       at = (at + 1) & keyIndexMask;
     }
     throw this.badEntry(at, 'no empty entry', `${this.conceptCount} of ${keyIndexMask + 1} taken`);
+  }
+
+  /**
+   * For prefetch.ts: reads what `findKey` will, of blocks that were verified (of others a mapping may not even have the bytes),
+   * and sets the slots that are not known yet to those of the candidates.
+   */
+  touchKeys(hashes: Uint32Array, count: number, slots: Uint32Array): number {
+    const { keyIndex, keys, flags, slotCount, keyIndexMask, checking, verified } = this;
+    const entries = keyIndex.values;
+    const words = keys.values;
+    const flagBytes = flags.values;
+    let sum = 0;
+    for (let i = 0; i < count; i++) {
+      if (slots[i] !== NO_SLOT) continue;
+      const at = hashes[i]! & keyIndexMask;
+      if (checking && verified[keyIndex.blockOf(at << 2)] !== VERIFIED) continue;
+      const entry = entries[at]!;
+      if (entry !== 0 && entry <= slotCount) slots[i] = entry - 1;
+    }
+    for (let i = 0; i < count; i++) {
+      const slot = slots[i]!;
+      if (slot >= slotCount) continue;
+      if (checking && verified[keys.blockOf(slot << 4)] !== VERIFIED) continue;
+      sum += words[slot << 2]!;
+      if (!checking || verified[flags.blockOf(slot)] === VERIFIED) sum += flagBytes[slot]!;
+    }
+    return sum | 0;
+  }
+
+  /** The same of what `findEdge` will read of the rows of sources. */
+  touchRows(slots: Uint32Array, sources: Uint16Array, count: number): number {
+    const { outOffsets, outTargetColumn, slotCount, edgeCount, checking, verified } = this;
+    const targets = outTargetColumn.values;
+    let sum = 0;
+    for (let i = 0; i < count; i++) {
+      const slot = slots[sources[i]!]!;
+      if (slot >= slotCount) continue;
+      if (checking && verified[outOffsets.blockOf(slot << 2)] !== VERIFIED) continue;
+      const at = outOffsets.values[slot]!;
+      if (at >= edgeCount) continue;
+      if (checking && verified[outTargetColumn.blockOf(at << 2)] !== VERIFIED) continue;
+      sum += targets[at]!;
+    }
+    return sum | 0;
   }
 
   isLive(slot: number): boolean {
