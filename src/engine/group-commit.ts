@@ -22,6 +22,7 @@ import {
   PendingKeys,
 } from './log/pending-keys.js';
 import type { WriteLog } from './log/write-log.js';
+import { PREFETCH_KEYS } from './prefetch.js';
 import { MAX_EDGES, MAX_SLOTS, type State } from './state.js';
 
 /** A group that holds so much is closed and the next one begun; bounds how long applying one holds the event loop. */
@@ -32,6 +33,8 @@ const GROUP_COMMANDS = 4096;
 const POOLED_BYTES = 2 * 1024 * 1024;
 /** Queued commands beyond this are refused as OVERLOADED. */
 export const MAX_QUEUED_BYTES = 256 * 1024 * 1024;
+/** Items of a batch whose lookups are prefetched together. */
+const BLOCK = PREFETCH_KEYS / 2;
 /** How often a full disk is tried again. */
 const PROBE_MS = 1000;
 
@@ -115,6 +118,9 @@ export class GroupCommit {
   private readonly onceApplied: (() => void)[] = [];
   private readonly id = new ParsedId();
   private readonly other = new ParsedId();
+  /** Of a block of a batch. */
+  private readonly ids = Array.from({ length: BLOCK }, () => new ParsedId());
+  private readonly others = Array.from({ length: BLOCK }, () => new ParsedId());
   private cancelTimer: () => void = () => undefined;
 
   /** Called once, when the log fails for good. */
@@ -155,7 +161,9 @@ export class GroupCommit {
     this.admit();
     const group = this.openGroup();
     try {
-      this.encodeLearn(group, command, recordedUs(this.environment), 'concept_id', 'embedding');
+      const { id } = this;
+      parseId(command.id, id);
+      this.encodeLearn(group, command, id, recordedUs(this.environment), 'concept_id', 'embedding');
     } catch (error) {
       return this.refuse(error);
     }
@@ -166,7 +174,11 @@ export class GroupCommit {
     this.admit();
     const group = this.openGroup();
     try {
-      this.encodeAssociate(group, command, recordedUs(this.environment), 'source_id', 'target_id');
+      const { id, other } = this;
+      parseId(command.source, id);
+      parseId(command.target, other);
+      const timeUs = recordedUs(this.environment);
+      this.encodeAssociate(group, command, id, other, timeUs, 'source_id', 'target_id');
     } catch (error) {
       return this.refuse(error);
     }
@@ -188,16 +200,8 @@ export class GroupCommit {
     const timeUs = recordedUs(this.environment);
     this.pending.beginUndoable();
     try {
-      for (let i = 0; i < concepts.length; i++) {
-        const concept = concepts[i];
-        if (concept !== undefined) this.encodeLearn(group, concept, timeUs, 'concepts', null, i);
-      }
-      for (let i = 0; i < associations.length; i++) {
-        const association = associations[i];
-        if (association !== undefined) {
-          this.encodeAssociate(group, association, timeUs, 'associations', null, i);
-        }
-      }
+      this.encodeLearns(group, concepts, timeUs);
+      this.encodeAssociates(group, associations, timeUs);
       if (buffer.payloadBytes > MAX_PAYLOAD_BYTES) {
         throw new SutraError(
           'TOO_LARGE',
@@ -394,20 +398,72 @@ export class GroupCommit {
     return this.state.levels.findSlot(id.k0, id.k1, id.k2, id.k3) >= 0;
   }
 
-  /** `list` and `index` name the item of a batch in an error. */
+  /** In blocks whose ids are parsed first, so that what they look up can be prefetched. */
+  private encodeLearns(group: Group, commands: readonly LearnCommand[], timeUs: number): void {
+    const { ids, state } = this;
+    for (let from = 0; from < commands.length; from += BLOCK) {
+      const to = Math.min(from + BLOCK, commands.length);
+      for (let i = from; i < to; i++) {
+        const id = ids[i - from]!;
+        parseId(commands[i]!.id, id);
+        state.prefetch.addKey(id.k0, id.k1, id.k2, id.k3);
+      }
+      state.prefetch.run();
+      for (let i = from; i < to; i++) {
+        this.encodeLearn(group, commands[i]!, ids[i - from]!, timeUs, 'concepts', null, i);
+      }
+    }
+  }
+
+  /** The same; `ids` and `others` hold the ends. */
+  private encodeAssociates(
+    group: Group,
+    commands: readonly AssociateCommand[],
+    timeUs: number,
+  ): void {
+    const { ids, others, state } = this;
+    for (let from = 0; from < commands.length; from += BLOCK) {
+      const to = Math.min(from + BLOCK, commands.length);
+      for (let i = from; i < to; i++) {
+        const id = ids[i - from]!;
+        const other = others[i - from]!;
+        parseId(commands[i]!.source, id);
+        parseId(commands[i]!.target, other);
+        state.prefetch.addKey(id.k0, id.k1, id.k2, id.k3);
+        state.prefetch.addKey(other.k0, other.k1, other.k2, other.k3);
+      }
+      state.prefetch.run();
+      for (let i = from; i < to; i++) {
+        const at = i - from;
+        const command = commands[i]!;
+        this.encodeAssociate(
+          group,
+          command,
+          ids[at]!,
+          others[at]!,
+          timeUs,
+          'associations',
+          null,
+          i,
+        );
+      }
+    }
+  }
+
+  /** `id` is the command's, parsed; `field` and `index` name the item of a batch in an error. */
   private encodeLearn(
     group: Group,
     command: LearnCommand,
+    id: ParsedId,
     timeUs: number,
     field: string,
     embeddingField: string | null,
     index = -1,
   ): void {
-    const { id, pending } = this;
+    const { pending } = this;
     // An empty embedding is how the wire says none.
     const given = command.embedding ?? null;
     const embedding = given === null || given.length === 0 ? null : given;
-    parseId(command.id, id);
     const nameCrc = nameCrcOf(id);
     const found = this.look(id, nameCrc);
     if (id.nameLength > 0 && found === OTHER_NAME) {
@@ -453,24 +509,23 @@ export class GroupCommit {
   private encodeAssociate(
     group: Group,
     command: AssociateCommand,
+    id: ParsedId,
+    other: ParsedId,
     timeUs: number,
     sourceField: string,
     targetField: string | null,
     index = -1,
   ): void {
-    const { id, other, pending } = this;
-    parseId(command.source, id);
     if (!this.isKnown(id, nameCrcOf(id))) {
       throw unknown(index < 0 ? sourceField : `${sourceField}[${index}].source_id`, command.source);
     }
-    parseId(command.target, other);
     if (!this.isKnown(other, nameCrcOf(other))) {
       throw unknown(targetField ?? `${sourceField}[${index}].target_id`, command.target);
     }
     if (this.state.edgeCount + this.queuedCount + group.buffer.count >= MAX_EDGES) {
       throw new SutraError('TOO_LARGE', `the store holds its limit of ${MAX_EDGES} associations`);
     }
-    pending.touchPair(id, other, group.frame);
+    this.pending.touchPair(id, other, group.frame);
     group.buffer.associate(id, other, command.type ?? 0, command.confidence ?? 1, timeUs);
   }
 

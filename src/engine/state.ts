@@ -51,7 +51,7 @@ export class State implements GraphView {
   private readonly reader = new CommandReader();
   /** Of the commands that are prefetched. */
   private readonly ahead = new CommandReader();
-  private readonly prefetch: Prefetch;
+  readonly prefetch: Prefetch;
   private readonly record = new ConceptRecord();
   private readonly cursor: LevelCursor;
 
