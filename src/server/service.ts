@@ -100,8 +100,8 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
     const concept = await storage.queryConcept(id, withEmbedding ? { withEmbedding } : NO_OPTIONS);
     return withoutContent ? { ...concept, content: '' } : concept;
   });
-  serve(METHODS.getNeighbors, ({ id, direction, types, limit }, context) =>
-    storage.getNeighbors(id, { direction, types, limit, ...bounds(context) }),
+  serve(METHODS.getNeighbors, ({ id, direction, types, limit, parallel }, context) =>
+    storage.getNeighbors(id, { direction, types, limit, parallel, ...bounds(context) }),
   );
   serve(METHODS.findPath, ({ start, end, maxDepth, direction, types, by }, context) =>
     storage.findPath(start, end, { maxDepth, direction, types, by, ...bounds(context) }),

@@ -207,6 +207,7 @@ export class ConcurrentStorage implements Storage {
       direction: directionBits(options.direction),
       types: typeMask(options.types),
       limit: options.limit ?? 0,
+      parallel: options.parallel ?? false,
     };
     return this.traverse(
       options,

@@ -200,8 +200,8 @@ export class StorageClient implements Storage {
   async getNeighbors(id: string, options: NeighborOptions = {}): Promise<NeighborsAnswer> {
     this.requireOpen();
     checkNeighbors(id, options);
-    const { direction = 'both', types = [], limit = 0 } = options;
-    return this.call(METHODS.getNeighbors, { id, direction, types, limit }, options);
+    const { direction = 'both', types = [], limit = 0, parallel = false } = options;
+    return this.call(METHODS.getNeighbors, { id, direction, types, limit, parallel }, options);
   }
 
   async findPath(start: string, end: string, options: PathOptions = {}): Promise<PathAnswer> {

@@ -99,6 +99,8 @@ export interface NeighborOptions extends CallOptions {
   readonly types?: readonly number[];
   /** At most so many, strongest first. 0 or absent: all. */
   readonly limit?: number;
+  /** Every association: a neighbour then comes once for each, ties by type and out before in. Default: its strongest only. */
+  readonly parallel?: boolean;
 }
 
 export interface Neighbor {

@@ -132,6 +132,10 @@ export function checkNeighbors(id: string, options: NeighborOptions = {}): void 
   found = directionProblems(found, options.direction);
   found = typesProblems(found, options.types);
   found = integerProblems(found, 'limit', options.limit, MAX_UINT32);
+  const parallel: unknown = options.parallel;
+  if (parallel !== undefined && typeof parallel !== 'boolean') {
+    found = note(found, 'parallel', `got ${show(parallel)}, expected true or false`);
+  }
   settle(callProblems(found, options));
 }
 

@@ -30,6 +30,7 @@ export interface NeighborsRequest {
   readonly direction: Direction;
   readonly types: readonly number[];
   readonly limit: number;
+  readonly parallel: boolean;
 }
 
 export interface PathRequest {
@@ -240,12 +241,19 @@ export function encodeGetNeighbors(request: NeighborsRequest): Buffer {
   w.uint32(2, DIRECTIONS.indexOf(request.direction));
   w.uint32s(3, request.types);
   w.uint32(4, request.limit);
+  w.bool(5, request.parallel);
   return w.finish();
 }
 
 export function decodeGetNeighbors(r: WireReader): NeighborsRequest {
   const types: number[] = [];
-  const request: Mutable<NeighborsRequest> = { id: '', direction: 'both', types, limit: 0 };
+  const request: Mutable<NeighborsRequest> = {
+    id: '',
+    direction: 'both',
+    types,
+    limit: 0,
+    parallel: false,
+  };
   for (let field = r.next(); field !== 0; field = r.next()) {
     switch (field) {
       case 1:
@@ -259,6 +267,9 @@ export function decodeGetNeighbors(r: WireReader): NeighborsRequest {
         break;
       case 4:
         request.limit = r.uint32('limit');
+        break;
+      case 5:
+        request.parallel = r.bool('parallel');
         break;
       default:
         r.skip();

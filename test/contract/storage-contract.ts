@@ -506,6 +506,28 @@ export function storageContract(name: string, open: StorageFactory): void {
         ]);
       });
 
+      test('come once for each association when parallel ones are asked for', async () => {
+        const storage = await store();
+        await learn(storage, 'a', 'b');
+        await link(storage, 'a', 'b', { type: 4 });
+        await link(storage, 'b', 'a', { type: 2 });
+        await link(storage, 'a', 'b', { type: 2 });
+        await link(storage, 'a', 'b', { type: 9, confidence: 0.5 });
+        await link(storage, 'a', 'a', { confidence: 0.25 });
+        const { neighbors } = await storage.getNeighbors('a', { parallel: true });
+        expect(neighbors).toEqual([
+          { id: 'b', type: 2, confidence: 1, direction: 'out' },
+          { id: 'b', type: 2, confidence: 1, direction: 'in' },
+          { id: 'b', type: 4, confidence: 1, direction: 'out' },
+          { id: 'b', type: 9, confidence: 0.5, direction: 'out' },
+          { id: 'a', type: 0, confidence: 0.25, direction: 'out' },
+        ]);
+        const out = { parallel: true, direction: 'out', limit: 2 } as const;
+        expect((await storage.getNeighbors('a', out)).neighbors.map(({ type }) => type)).toEqual([
+          2, 4,
+        ]);
+      });
+
       test('an unknown id has none, and says so', async () => {
         const storage = await store();
         await learn(storage, 'lonely');
@@ -1032,6 +1054,7 @@ export async function compareAll(storage: Storage, model: Storage): Promise<void
       { direction: 'out' as const },
       { direction: 'in' as const, types: [0, 9] },
       { limit: 2 },
+      { parallel: true },
     ]) {
       expect(await storage.getNeighbors(id, options)).toEqual(
         await model.getNeighbors(id, options),

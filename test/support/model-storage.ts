@@ -250,9 +250,18 @@ export class ModelStorage implements Storage {
     checkNeighbors(id, options);
     const concept = this.find(id);
     if (concept === null) return { known: false, id, neighbors: [] };
-    const strongest = [...this.strongestLinks(concept.key, options).values()];
-    strongest.sort((a, b) => b.confidence - a.confidence || compare(a.other, b.other));
-    const neighbors = strongest.map(({ other, type, confidence, direction }): Neighbor => ({
+    const links =
+      options.parallel === true
+        ? [...this.links(concept.key, options)]
+        : [...this.strongestLinks(concept.key, options).values()];
+    links.sort(
+      (a, b) =>
+        b.confidence - a.confidence ||
+        compare(a.other, b.other) ||
+        a.type - b.type ||
+        compare(b.direction, a.direction),
+    );
+    const neighbors = links.map(({ other, type, confidence, direction }): Neighbor => ({
       id: this.idOfKey(other),
       type,
       confidence,

@@ -229,7 +229,13 @@ const CASES: Record<keyof typeof METHODS, [request: Case, response: Case]> = {
   ],
   getNeighbors: [
     messageCase(
-      fc.record({ id: text, direction, types: fc.array(uint32), limit: uint32 }),
+      fc.record({
+        id: text,
+        direction,
+        types: fc.array(uint32),
+        limit: uint32,
+        parallel: fc.boolean(),
+      }),
       (ours) => numbered(renamed({ id: 'concept_id' })(ours), 'direction'),
     ),
     messageCase(

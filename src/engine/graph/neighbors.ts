@@ -5,6 +5,7 @@
  * best `limit` by a bounded heap, order by a bottom-up merge sort whose merges can stop anywhere.
  *
  * Strongest: higher confidence, then lower type, then out before in. Order: confidence descending, ties by key bytes.
+ * A query may ask for parallel associations too; then nothing is merged, and what ties is ordered by type and direction.
  * When the graph changes during a pause, the answer holds every neighbour that was there all the while, with an
  * association that existed at some moment of the call, and no concept forgotten before it was returned.
  */
@@ -19,6 +20,8 @@ export interface NeighborQuery {
   readonly types: TypeMask;
   /** At most so many, strongest first; 0: all. */
   readonly limit: number;
+  /** Every association, so that a slot comes once for each; default: the strongest to each slot. */
+  readonly parallel?: boolean;
 }
 
 /** Parallel arrays, strongest first. */
@@ -59,6 +62,7 @@ class NeighborSearch implements Traversal<NeighborList> {
   private phase = COLLECT;
   private slot = 0;
   private limit = 0;
+  private parallel = false;
   private version = 0;
 
   /** Neighbours as found, duplicates merged. */
@@ -96,6 +100,7 @@ class NeighborSearch implements Traversal<NeighborList> {
   begin(slot: number, query: NeighborQuery): void {
     this.phase = COLLECT;
     this.slot = slot;
+    this.parallel = query.parallel === true;
     this.limit = query.limit === 0 ? 0x7fffffff : query.limit;
     this.version = this.view.version;
     this.ordered = 0;
@@ -165,7 +170,8 @@ class NeighborSearch implements Traversal<NeighborList> {
   }
 
   private absorb(n: number): void {
-    if (!this.indexed && this.count + n > LINEAR_LIMIT) this.startIndex();
+    const { parallel } = this;
+    if (!parallel && !this.indexed && this.count + n > LINEAR_LIMIT) this.startIndex();
     this.reserve(this.count + n);
     const { slots, types, confidences, directions, index, indexed } = this;
     const { cursor } = this;
@@ -177,7 +183,9 @@ class NeighborSearch implements Traversal<NeighborList> {
     for (let i = 0; i < n; i++) {
       const slot = fromSlots[i]!;
       let at: number;
-      if (indexed) {
+      if (parallel) {
+        at = -1;
+      } else if (indexed) {
         at = index[slot]! - 1;
       } else {
         at = count - 1;
@@ -355,7 +363,11 @@ class NeighborSearch implements Traversal<NeighborList> {
   private precedes(a: number, b: number): boolean {
     const difference = this.confidences[a]! - this.confidences[b]!;
     if (difference !== 0) return difference > 0;
-    return this.view.compareKeys(this.slots[a]!, this.slots[b]!) < 0;
+    const keys = this.view.compareKeys(this.slots[a]!, this.slots[b]!);
+    if (keys !== 0) return keys < 0;
+    // Parallel associations.
+    const types = this.types[a]! - this.types[b]!;
+    return types !== 0 ? types < 0 : this.directions[a]! < this.directions[b]!;
   }
 
   private siftUp(from: number): void {
