@@ -58,10 +58,16 @@ module.exports = {
       'wire translates messages of the contract to the types of the Storage interface.',
     ),
     room(
+      'formats-are-codecs',
+      '^src/formats/',
+      ['^src/formats/', '^src/storage/storage\\.ts$', '^src/engine/format/'],
+      'formats translates files to the types of the Storage interface and back.',
+    ),
+    room(
       'storage-arrows',
       '^src/storage/',
-      ['^src/storage/', '^src/engine/', '^src/wire/'],
-      'storage -> engine, wire.',
+      ['^src/storage/', '^src/formats/', '^src/engine/', '^src/wire/'],
+      'storage -> formats, engine, wire.',
     ),
     room(
       'server-arrows',
@@ -69,12 +75,17 @@ module.exports = {
       ['^src/server/', '^src/storage/', '^src/wire/'],
       'The server is thin over Storage.',
     ),
-    room('cli-arrows', '^src/cli/', ['^src/cli/', '^src/storage/'], 'cli -> storage.'),
+    room(
+      'cli-arrows',
+      '^src/cli/',
+      ['^src/cli/', '^src/storage/', '^src/formats/'],
+      'cli -> storage, formats.',
+    ),
     room(
       'command-arrows',
       '^src/commands/(?!serve\\.ts$)',
-      ['^src/commands/', '^src/cli/', '^src/storage/'],
-      'commands -> cli, storage.',
+      ['^src/commands/', '^src/cli/', '^src/storage/', '^src/formats/'],
+      'commands -> cli, storage, formats.',
     ),
     room(
       'serve-arrows',

@@ -14,7 +14,7 @@ import type {
   VectorMatch,
 } from '../storage/storage.js';
 import { associationTypeName } from './association-type.js';
-import { shortFloat32 } from './float32.js';
+import { shortFloat32 } from '../formats/float32.js';
 
 export function conceptDocument(answer: ConceptAnswer) {
   if (!answer.found) return { found: false, id: answer.id };

@@ -15,7 +15,7 @@ import type {
 } from '../storage/storage.js';
 import { associationTypeName } from './association-type.js';
 import { shortProduct } from './documents.js';
-import { shortFloat32 } from './float32.js';
+import { shortFloat32 } from '../formats/float32.js';
 import { byteSize, duration } from './progress.js';
 import { styled, type Screen } from './screen.js';
 import { displayWidth, excerpt, padEnd, safeLine, safeText, truncate } from './text.js';

@@ -1,6 +1,6 @@
 import { associationTypeName } from '../cli/association-type.js';
 import { confidenceFlag, requiredArg, typeFlag } from '../cli/flags.js';
-import { shortFloat32 } from '../cli/float32.js';
+import { shortFloat32 } from '../formats/float32.js';
 import { StoreCommand } from '../cli/store-command.js';
 import { safeLine } from '../cli/text.js';
 import { checkAssociation } from '../storage/validation.js';

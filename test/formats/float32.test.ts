@@ -4,7 +4,7 @@
  */
 
 import { describe, expect, it } from 'vitest';
-import { shortFloat32 } from '#sutra/cli/float32';
+import { shortFloat32 } from '#sutra/formats/float32';
 
 const bits = new DataView(new ArrayBuffer(4));
 

@@ -15,17 +15,37 @@ export function shortFloat32(value: number): number {
   if (!Number.isFinite(exact) || (Number.isInteger(exact) && Math.abs(exact) <= 0x1000000)) {
     return exact;
   }
-  // Nine significant digits always suffice for 24 bits, and toExponential rounds to nearest. Where a float32 is a power
-  // of two, the gap below it is half the gap above: the nearest decimal of p digits may fall out of the narrow side
-  // while the next one up still is inside the wide side, so that one is tried as well.
+  // Nine significant digits always suffice for 24 bits, and toExponential rounds to nearest.
+  if (isPowerOfTwo(exact)) return shortPowerOfTwo(exact);
+  // Enough digits stay enough when there are more of them, so the search may begin where most values end: those that a
+  // model computed need eight or nine.
+  let digits = 8;
+  let near = Number(exact.toExponential(digits - 1));
+  if (Math.fround(near) !== exact) return Number(exact.toExponential(8));
+  while (--digits > 0) {
+    const nearer = Number(exact.toExponential(digits - 1));
+    if (Math.fround(nearer) !== exact) return near;
+    near = nearer;
+  }
+  return near;
+}
+
+/** The shortest decimal as text; a zero keeps its sign, which String and JSON.stringify drop. */
+export function decimal(value: number): string {
+  return Object.is(value, -0) ? '-0' : String(shortFloat32(value));
+}
+
+/**
+ * Where a float32 is a power of two, the gap below it is half the gap above: the nearest decimal of p digits may fall out
+ * of the narrow side while the next one up still is inside the wide side, so that one is tried as well.
+ */
+function shortPowerOfTwo(exact: number): number {
   for (let digits = 1; digits < 9; digits++) {
     const text = exact.toExponential(digits - 1);
     const near = Number(text);
     if (Math.fround(near) === exact) return near;
-    if (isPowerOfTwo(exact)) {
-      const further = nextAway(text, digits);
-      if (Math.fround(further) === exact) return further;
-    }
+    const further = nextAway(text, digits);
+    if (Math.fround(further) === exact) return further;
   }
   return Number(exact.toExponential(8));
 }
