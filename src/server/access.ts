@@ -33,6 +33,7 @@ const READ_PATHS: ReadonlySet<string> = new Set([
   METHODS.findPath.path,
   METHODS.vectorSearch.path,
   METHODS.getStats.path,
+  METHODS.scan.path,
   ...REFLECTION_PATHS,
 ]);
 

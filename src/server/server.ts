@@ -37,6 +37,8 @@ export interface ServerOptions {
   readonly maxMessageBytes?: number;
   /** Open connections; default 4,096. Further ones are closed at once. */
   readonly maxConnections?: number;
+  /** A stream whose client takes or sends nothing for so long is ended; default 300,000. */
+  readonly streamIdleMs?: number;
   /** A connection is asked for a sign of life this often; default 30,000. */
   readonly keepaliveTimeMs?: number;
   /** And dropped when none comes within this; default 10,000. */
@@ -84,6 +86,8 @@ export interface RunningServer {
 }
 
 const NO_TOKENS: Tokens = { full: [], readOnly: [] };
+/** Of a stream whose client takes or sends nothing. */
+const STREAM_IDLE_MS = 300_000;
 /** How long connections may take to close once no call is left on them. */
 const CLOSE_GRACE_MS = 1_000;
 
@@ -112,7 +116,13 @@ export async function startServer(
       calls: counts.stats(),
     };
   };
-  const service = createService(storage, { gate, counts, logger, serverStats });
+  const service = createService(storage, {
+    gate,
+    counts,
+    logger,
+    serverStats,
+    streamIdleMs: options.streamIdleMs ?? STREAM_IDLE_MS,
+  });
 
   const server = new Server(grpcOptions(options));
   server.addService(service.definition, service.implementation);

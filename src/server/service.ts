@@ -11,15 +11,17 @@ import {
   type UntypedServiceImplementation,
   type sendUnaryData,
   type ServerUnaryCall,
+  type ServerWritableStream,
 } from '@grpc/grpc-js';
 import { SutraError } from '../errors.js';
 import type { CallOptions, ServerStats, Storage } from '../storage/storage.js';
 import { DecodeFailure, METHODS, type Method } from '../wire/methods.js';
 import { CODE_TRAILER, DETAILS_TRAILER, HINT_TRAILER, encodeError } from '../wire/status.js';
-import { CallContext } from './call-context.js';
+import { CallContext, type CancellableCall } from './call-context.js';
 import type { CallCounts } from './call-counts.js';
 import type { CallGate } from './call-gate.js';
 import type { ServerLogger } from './logger.js';
+import { sendAnswers, type Outgoing } from './streams.js';
 
 export interface Service {
   readonly definition: ServiceDefinition;
@@ -34,10 +36,12 @@ export interface ServiceOptions {
   readonly logger: ServerLogger;
   /** What the server adds to the storage's statistics. */
   readonly serverStats: () => Promise<ServerStats>;
+  /** A stream whose client takes or sends nothing for so long is ended. */
+  readonly streamIdleMs: number;
 }
 
 export function createService(storage: Storage, options: ServiceOptions): Service {
-  const { gate, counts, logger, serverStats } = options;
+  const { gate, counts, logger, serverStats, streamIdleMs } = options;
   const definition: Record<string, ServiceDefinition[string]> = {};
   const implementation: UntypedServiceImplementation = {};
 
@@ -45,17 +49,8 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
     method: Method<Request, Response>,
     run: (request: Request, context: CallContext) => Promise<Response>,
   ): void {
-    const { name, path } = method;
-    definition[name] = {
-      path,
-      originalName: name,
-      requestStream: false,
-      responseStream: false,
-      requestSerialize: method.encodeRequest,
-      requestDeserialize: method.decodeRequest,
-      responseSerialize: method.encodeResponse,
-      responseDeserialize: method.decodeResponse,
-    };
+    const { name } = method;
+    definition[name] = definitionOf(method);
     const counter = counts.of(name);
     implementation[name] = (
       call: ServerUnaryCall<Request | DecodeFailure, Response>,
@@ -84,6 +79,57 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
         },
       );
     };
+  }
+
+  /** One request, a stream of answers. */
+  function serveAnswers<Request, Response>(
+    method: Method<Request, Response>,
+    run: (request: Request, options: CallOptions) => AsyncIterable<Response>,
+  ): void {
+    const { name } = method;
+    definition[name] = definitionOf(method);
+    implementation[name] = (
+      call: ServerWritableStream<Request | DecodeFailure, Response>,
+    ): void => {
+      stream(call, name, (signal) => {
+        const { request } = call;
+        if (request instanceof DecodeFailure) throw request.error;
+        return run(request, { signal });
+      });
+    };
+  }
+
+  /** Runs a stream inside the gate, to its end. What its client's deadline does comes as a cancellation. */
+  function stream<Response>(
+    call: Outgoing<Response> & CancellableCall,
+    name: string,
+    answers: (signal: AbortSignal) => AsyncIterable<Response>,
+  ): void {
+    const startMs = performance.now();
+    const counter = counts.of(name);
+    counter.begin();
+    const told = (error: unknown): StatusObject => statusOf(error, name, logger);
+    if (!gate.enter()) {
+      const draining = told(
+        new SutraError('UNAVAILABLE', 'the server is draining and takes no new calls'),
+      );
+      call.emit('error', draining);
+      counter.end(draining.code, performance.now() - startMs);
+      return;
+    }
+    const controller = new AbortController();
+    call.on('cancelled', () => {
+      controller.abort(new SutraError('CANCELLED', 'the client cancelled the call or went away'));
+    });
+    const { signal } = controller;
+    const sent = sendAnswers(call, () => answers(signal), signal, streamIdleMs, told);
+    const leave = (code: number): void => {
+      counter.end(code, performance.now() - startMs);
+      gate.leave();
+    };
+    sent.then(leave, () => {
+      leave(status.INTERNAL);
+    });
   }
 
   serve(METHODS.learnConcept, (concept, context) => storage.learnConcept(concept, context));
@@ -118,7 +164,31 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
     await storage.flush(context);
     return { success: true };
   });
+  serveAnswers(METHODS.scan, ({ kinds, withEmbeddings, pageItems, resume }, options) =>
+    storage.scan({
+      kinds,
+      withEmbeddings,
+      pageItems,
+      ...(resume === '' ? {} : { resume }),
+      ...options,
+    }),
+  );
   return { definition, implementation };
+}
+
+function definitionOf<Request, Response>(
+  method: Method<Request, Response>,
+): ServiceDefinition[string] {
+  return {
+    path: method.path,
+    originalName: method.name,
+    requestStream: method.form === 'both',
+    responseStream: method.form !== 'unary',
+    requestSerialize: method.encodeRequest,
+    requestDeserialize: method.decodeRequest,
+    responseSerialize: method.encodeResponse,
+    responseDeserialize: method.decodeResponse,
+  };
 }
 
 /** Rejects with whatever was thrown, synchronously or not. */

@@ -14,10 +14,11 @@ import {
   type ChannelOptions,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { SutraError, isErrorCode, toSutraError, type ErrorCode } from '../errors.js';
+import { SutraError, invalidField, isErrorCode, toSutraError, type ErrorCode } from '../errors.js';
 import { METHODS, type Method } from '../wire/methods.js';
 import { CODE_TRAILER, DETAILS_TRAILER, HINT_TRAILER, decodeDetails } from '../wire/status.js';
 import { formatAddress, parseAddress } from './address.js';
+import { takeAnswers } from './remote-stream.js';
 import type {
   AssociationInput,
   BatchInput,
@@ -50,6 +51,7 @@ import {
   checkNeighbors,
   checkPath,
   checkQuery,
+  checkScan,
   checkSearch,
   throwIfAborted,
 } from './validation.js';
@@ -70,6 +72,9 @@ export interface ClientTls {
   /** The name in the server's certificate, where it is not the host that is dialled. */
   readonly serverName?: string;
 }
+
+/** Pages of a scan that are read and not taken. */
+const READ_AHEAD = 2;
 
 export interface StorageClientOptions {
   /** Speak TLS; true: with what Node trusts. Absent: plaintext. */
@@ -108,6 +113,7 @@ export class StorageClient implements Storage {
   private closing: Promise<void> | null = null;
   private inFlight = 0;
   private whenIdle: (() => void) | null = null;
+  private readonly streams = new Set<{ cancel(): void }>();
 
   /** address: HOST:PORT, [IPV6]:PORT, or a host alone for port 50051. Connects at the first call. */
   constructor(address: string, options: StorageClientOptions = {}) {
@@ -230,9 +236,13 @@ export class StorageClient implements Storage {
     return this.call(METHODS.vectorSearch, request, options);
   }
 
-  /** Not over the wire yet. */
-  scan(_options: ScanOptions = {}): AsyncIterable<ScanPage> {
-    throw new SutraError('UNIMPLEMENTED', 'scan: not to a server yet');
+  /** `timeoutMs` is how long the next page may take; by default as long as it likes. */
+  async *scan(options: ScanOptions = {}): AsyncGenerator<ScanPage, void, undefined> {
+    this.requireOpen();
+    checkScan(options);
+    const { kinds = 'all', withEmbeddings = true, pageItems = 0, resume = '' } = options;
+    if (options.resume === '') throw invalidField('resume', 'got an empty token');
+    yield* this.answers(METHODS.scan, { kinds, withEmbeddings, pageItems, resume }, options);
   }
 
   async stats(options: CallOptions = {}): Promise<StorageStats> {
@@ -254,18 +264,23 @@ export class StorageClient implements Storage {
     return this.call(METHODS.healthCheck, {}, options);
   }
 
-  /** Lets the calls under way finish, then closes the connection. */
+  /** Lets the calls under way finish, ends streams, then closes the connection. */
   close(): Promise<void> {
-    this.closing ??= new Promise<void>((resolve) => {
+    if (this.closing !== null) return this.closing;
+    this.closing = new Promise<void>((resolve) => {
       if (this.inFlight === 0) resolve();
       else this.whenIdle = resolve;
     }).then(() => this.client.close());
+    for (const stream of this.streams) stream.cancel();
     return this.closing;
   }
 
   private requireOpen(): void {
-    if (this.closing !== null)
-      throw new SutraError('CLOSED', `the client of ${this.address} has been closed`);
+    if (this.closing !== null) throw this.closedError();
+  }
+
+  private closedError(): SutraError {
+    return new SutraError('CLOSED', `the client of ${this.address} has been closed`);
   }
 
   private async call<Request, Response>(
@@ -310,6 +325,41 @@ export class StorageClient implements Storage {
     const metadata = new Metadata();
     if (this.authorization !== null) metadata.set('authorization', this.authorization);
     return metadata;
+  }
+
+  /** The answers of a stream as they are taken; the call is cancelled when they are left, or late. */
+  private async *answers<Request, Response>(
+    method: Method<Request, Response>,
+    request: Request,
+    options: CallOptions,
+  ): AsyncGenerator<Response, void, undefined> {
+    const { signal, timeoutMs: idleMs = Infinity } = options;
+    throwIfAborted(signal);
+    const call = this.client.makeServerStreamRequest(
+      method.path,
+      method.encodeRequest,
+      method.decodeResponse,
+      request,
+      this.metadata(),
+    );
+    yield* this.stream(takeAnswers(call, { readAhead: READ_AHEAD, idleMs, signal }), call, options);
+  }
+
+  /** A stream under way: close() ends it, and its errors become ours. */
+  private async *stream<Response>(
+    answers: AsyncGenerator<Response, void, undefined>,
+    call: { cancel(): void },
+    { signal, timeoutMs = Infinity }: CallOptions,
+  ): AsyncGenerator<Response, void, undefined> {
+    this.streams.add(call);
+    try {
+      yield* answers;
+    } catch (error) {
+      if (this.closing !== null) throw this.closedError();
+      throw isServiceError(error) ? this.errorOf(error, signal, timeoutMs) : toSutraError(error);
+    } finally {
+      this.streams.delete(call);
+    }
   }
 
   /** The error as the server threw it, or, when it never got that far, as the transport tells it. */
@@ -416,4 +466,9 @@ function connectHint(why: string, secure: boolean): { hint?: string } {
     return { hint: 'The server may want a certificate of the client: --tls-cert and --tls-key.' };
   }
   return {};
+}
+
+/** What grpc-js rejects with; anything else is an error of ours. */
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && 'metadata' in error && error.metadata instanceof Metadata;
 }

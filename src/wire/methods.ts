@@ -5,6 +5,7 @@
  */
 
 import { SutraError, toSutraError, type FieldViolation } from '../errors.js';
+import * as bulk from './bulk.js';
 import { WireError, WireReader } from './reader.js';
 import * as requests from './requests.js';
 import * as responses from './responses.js';
@@ -21,8 +22,12 @@ export class DecodeFailure {
   }
 }
 
+/** unary; answers: one request, a stream of answers; both: a stream each way. */
+export type MethodForm = 'unary' | 'answers' | 'both';
+
 export interface Method<Request, Response> {
   readonly name: string;
+  readonly form: MethodForm;
   /** /package.Service/Method */
   readonly path: string;
   readonly encodeRequest: (request: Request) => Buffer;
@@ -38,9 +43,11 @@ function method<Request, Response>(
   readRequest: (reader: WireReader) => Request,
   encodeResponse: (response: Response) => Buffer,
   readResponse: (reader: WireReader) => Response,
+  form: MethodForm = 'unary',
 ): Method<Request, Response> {
   return {
     name,
+    form,
     path: `/${SERVICE_NAME}/${name}`,
     encodeRequest,
     decodeRequest: (bytes) => decode(bytes, readRequest),
@@ -159,5 +166,13 @@ export const METHODS = {
     requests.decodeForgetAssociation,
     responses.encodeForgetReceipt,
     responses.decodeForgetReceipt,
+  ),
+  scan: method(
+    'Scan',
+    bulk.encodeScan,
+    bulk.decodeScan,
+    bulk.encodeScanPage,
+    bulk.decodeScanPage,
+    'answers',
   ),
 } as const;

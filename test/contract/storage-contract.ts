@@ -7,7 +7,14 @@ import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { SutraError, type ErrorCode } from '#sutra/errors';
-import type { AssociationInput, ConceptInput, PathOptions, Storage } from '#sutra/storage/storage';
+import type {
+  AssociationInput,
+  ConceptInput,
+  PathOptions,
+  ScanOptions,
+  ScanPage,
+  Storage,
+} from '#sutra/storage/storage';
 import { ModelStorage } from '../support/model-storage.js';
 
 export interface OpenedStorage {
@@ -140,6 +147,143 @@ export function storageContract(name: string, open: StorageFactory): void {
           await storage.learnConcept({ id: `t${i}`, content });
           expect((await storage.queryConcept(`t${i}`)).content).toBe(content);
         }
+      });
+    });
+
+    describe('scan', () => {
+      async function pages(storage: Storage, options: ScanOptions = {}): Promise<ScanPage[]> {
+        const all: ScanPage[] = [];
+        for await (const page of storage.scan(options)) all.push(page);
+        return all;
+      }
+
+      test('of an empty store is one empty page', async () => {
+        const storage = await store();
+        const [page, ...more] = await pages(storage);
+        expect(more).toEqual([]);
+        expect(page).toMatchObject({
+          sequence: 0,
+          conceptCount: 0,
+          associationCount: 0,
+          concepts: [],
+          associations: [],
+          resume: null,
+        });
+      });
+
+      test('gives concepts as they were learned, then associations by their ends and type', async () => {
+        const storage = await store();
+        await storage.learnConcept({ id: 'b', content: 'bee', strength: 2, embedding: [3, 4] });
+        await learn(storage, 'a', '00112233445566778899AABBCCDDEEFF');
+        await link(storage, 'a', 'b', { type: 7, confidence: 0.25 });
+        await link(storage, 'a', 'b');
+        await link(storage, 'b', 'b', { type: 3 });
+        const [page] = await pages(storage);
+        const asked = await storage.queryConcept('b', { withEmbedding: true });
+        expect(asked).toEqual({ ...page?.concepts[0], found: true, dimension: 2 });
+        expect(page?.concepts.map(({ id }) => id)).toEqual([
+          'b',
+          'a',
+          '00112233445566778899aabbccddeeff',
+        ]);
+        expect(page?.concepts[1]).not.toHaveProperty('embedding');
+        expect(page?.associations).toMatchObject([
+          { source: 'b', target: 'b', type: 3, confidence: 1 },
+          { source: 'a', target: 'b', type: 0, confidence: 1 },
+          { source: 'a', target: 'b', type: 7, confidence: 0.25 },
+        ]);
+        expect(page).toMatchObject({ sequence: 6, conceptCount: 3, associationCount: 3 });
+        expect(page?.digest).toMatch(/^[0-9a-f]{32}$/);
+        const [bare] = await pages(storage, { withEmbeddings: false });
+        expect(bare?.concepts[0]).not.toHaveProperty('embedding');
+      });
+
+      test('comes in pages of the kinds asked for, which stay at their sequence', async () => {
+        const storage = await store();
+        await learn(storage, ...Array.from({ length: 25 }, (_, i) => `c${i}`));
+        for (let i = 0; i < 5; i++) await link(storage, 'c0', `c${i}`);
+        // The last page may have nothing left to give.
+        const isFull = ({ concepts, associations }: ScanPage): boolean =>
+          concepts.length + associations.length > 0;
+        const whole = (await pages(storage, { pageItems: 10 })).filter(isFull);
+        expect(whole.map((page) => [page.concepts.length, page.associations.length])).toEqual([
+          [10, 0],
+          [10, 0],
+          [5, 5],
+        ]);
+        expect(await pages(storage, { kinds: 'concepts' })).toMatchObject([
+          { concepts: { length: 25 }, associations: [], resume: null },
+        ]);
+        expect(await pages(storage, { kinds: 'associations' })).toMatchObject([
+          { concepts: [], associations: { length: 5 }, resume: null },
+        ]);
+        const seen: ScanPage[] = [];
+        for await (const page of storage.scan({ pageItems: 10 })) {
+          if (isFull(page)) seen.push(page);
+          await storage.forgetConcept(`c${20 + seen.length}`);
+          await learn(storage, `new${seen.length}`);
+        }
+        expect(seen.map((page) => page.concepts)).toEqual(whole.map((page) => page.concepts));
+        expect(seen.map((page) => page.associations)).toEqual(
+          whole.map((page) => page.associations),
+        );
+        expect(new Set(seen.map((page) => page.sequence))).toEqual(new Set([30]));
+      });
+
+      test('that was left can be resumed behind any of its pages', async () => {
+        const storage = await store();
+        await learn(storage, ...Array.from({ length: 25 }, (_, i) => `c${i}`));
+        for (let i = 0; i < 5; i++) await link(storage, 'c0', `c${i}`);
+        const ids = (all: readonly ScanPage[]): string[] =>
+          all.flatMap((page) => [
+            ...page.concepts.map(({ id }) => id),
+            ...page.associations.map(({ target }) => `c0>${target}`),
+          ]);
+        const whole = ids(await pages(storage));
+        for (const stopAt of [1, 3, 4]) {
+          const first: ScanPage[] = [];
+          for await (const page of storage.scan({ pageItems: 7 })) {
+            first.push(page);
+            if (first.length === stopAt) break;
+          }
+          await learn(storage, 'late');
+          const resume = first.at(-1)?.resume ?? '';
+          const rest = await pages(storage, { resume, pageItems: 3 });
+          expect(ids([...first, ...rest])).toEqual(whole);
+          await storage.forgetConcept('late');
+        }
+      });
+
+      test('refuses what it cannot resume or does not know', async () => {
+        const storage = await store();
+        for (const options of [
+          { resume: 'no token' },
+          { resume: '' },
+          { pageItems: 10_001 },
+          { pageItems: -1 },
+          { kinds: 'edges' as 'all' },
+        ]) {
+          await expect(pages(storage, options)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+        }
+        await expect(pages(storage, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+          code: 'CANCELLED',
+        });
+      });
+
+      test('ends when its signal is aborted', async () => {
+        const storage = await store();
+        await learn(storage, 'a', 'b', 'c');
+        const controller = new AbortController();
+        const scan = storage.scan({ pageItems: 1, signal: controller.signal });
+        const seen: ScanPage[] = [];
+        const reading = (async () => {
+          for await (const page of scan) {
+            seen.push(page);
+            controller.abort();
+          }
+        })();
+        await expect(reading).rejects.toMatchObject({ code: 'CANCELLED' });
+        expect(seen).toHaveLength(1);
       });
     });
 

@@ -131,7 +131,16 @@ const uint64 = fc.oneof(fc.constantFrom(0, 1, 2 ** 32, 2 ** 53 - 1), fc.maxSafeN
 const floats = fc.array(float, { minLength: 1, maxLength: 20 }).map((a) => Float32Array.from(a));
 const direction = fc.constantFrom('both', 'out', 'in');
 const way = fc.constantFrom('out', 'in');
-const NUMBERS: Record<string, number> = { both: 0, out: 1, in: 2, hops: 0, confidence: 1 };
+const NUMBERS: Record<string, number> = {
+  both: 0,
+  out: 1,
+  in: 2,
+  hops: 0,
+  confidence: 1,
+  all: 0,
+  concepts: 1,
+  associations: 2,
+};
 const numbered = (plain: Plain, ...names: string[]): Plain => {
   const copy = { ...plain };
   for (const name of names) copy[name] = NUMBERS[String(copy[name])];
@@ -162,6 +171,36 @@ const association = fc.record(
   { requiredKeys: ['source', 'target', 'type'] },
 );
 const associationNames = renamed({ source: 'source_id', target: 'target_id', type: 'assoc_type' });
+const scannedConcept = fc.record(
+  {
+    id: text,
+    content: text,
+    strength: float,
+    confidence: float,
+    createdUs: uint64,
+    updatedUs: uint64,
+    embedding: floats,
+  },
+  { requiredKeys: ['id', 'content', 'strength', 'confidence', 'createdUs', 'updatedUs'] },
+);
+const scannedConceptNames = renamed({
+  id: 'concept_id',
+  createdUs: 'created_us',
+  updatedUs: 'updated_us',
+});
+const scannedAssociation = fc.record({
+  source: text,
+  target: text,
+  type: uint32,
+  confidence: float,
+  createdUs: uint64,
+});
+const scannedAssociationNames = renamed({
+  source: 'source_id',
+  target: 'target_id',
+  type: 'assoc_type',
+  createdUs: 'created_us',
+});
 const pathNames = renamed({
   start: 'start_id',
   end: 'end_id',
@@ -448,6 +487,37 @@ const CASES: Record<keyof typeof METHODS, [request: Case, response: Case]> = {
       associationNames,
     ),
     FORGOTTEN,
+  ],
+  scan: [
+    messageCase(
+      fc.record({
+        kinds: fc.constantFrom('all', 'concepts', 'associations'),
+        withEmbeddings: fc.boolean(),
+        pageItems: uint32,
+        resume: text,
+      }),
+      ({ withEmbeddings, ...ours }) => ({
+        ...numbered(renamed({ pageItems: 'page_items' })(ours), 'kinds'),
+        without_embeddings: !withEmbeddings,
+      }),
+    ),
+    messageCase(
+      fc.record({
+        sequence: uint64,
+        digest: text,
+        conceptCount: uint64,
+        associationCount: uint64,
+        concepts: fc.array(scannedConcept, { maxLength: 5 }),
+        associations: fc.array(scannedAssociation, { maxLength: 5 }),
+        resume: fc.option(filled),
+      }),
+      ({ resume, concepts, associations, ...ours }) => ({
+        ...renamed({ conceptCount: 'concept_count', associationCount: 'association_count' })(ours),
+        resume: resume ?? '',
+        concepts: concepts.map(scannedConceptNames),
+        associations: associations.map(scannedAssociationNames),
+      }),
+    ),
   ],
 };
 

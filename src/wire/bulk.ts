@@ -1,0 +1,215 @@
+/**
+ * The messages of bulk in and out in proto/sutra/storage.proto, by hand, as requests.ts and responses.ts have the others: the
+ * pages of a scan.
+ */
+
+import type {
+  ScanKinds,
+  ScanPage,
+  ScannedAssociation,
+  ScannedConcept,
+} from '../storage/storage.js';
+import { FloatSink, type WireReader } from './reader.js';
+import { WireWriter } from './writer.js';
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+export const SCAN_KINDS = ['all', 'concepts', 'associations'] as const satisfies ScanKinds[];
+
+export interface ScanRequest {
+  readonly kinds: ScanKinds;
+  readonly withEmbeddings: boolean;
+  readonly pageItems: number;
+  /** '': from the start. */
+  readonly resume: string;
+}
+
+export function encodeScan(request: ScanRequest): Buffer {
+  const w = new WireWriter();
+  w.uint32(1, SCAN_KINDS.indexOf(request.kinds));
+  w.bool(2, !request.withEmbeddings);
+  w.uint32(3, request.pageItems);
+  w.string(4, request.resume);
+  return w.finish();
+}
+
+export function decodeScan(r: WireReader): ScanRequest {
+  const request: Mutable<ScanRequest> = {
+    kinds: 'all',
+    withEmbeddings: true,
+    pageItems: 0,
+    resume: '',
+  };
+  for (let field = r.next(); field !== 0; field = r.next()) {
+    switch (field) {
+      case 1:
+        request.kinds = r.enumeration('kinds', SCAN_KINDS);
+        break;
+      case 2:
+        request.withEmbeddings = !r.bool('without_embeddings');
+        break;
+      case 3:
+        request.pageItems = r.uint32('page_items');
+        break;
+      case 4:
+        request.resume = r.string('resume');
+        break;
+      default:
+        r.skip();
+    }
+  }
+  return request;
+}
+
+export function encodeScanPage(page: ScanPage): Buffer {
+  const w = new WireWriter();
+  w.uint64(1, page.sequence);
+  for (const concept of page.concepts) {
+    w.open(2);
+    w.string(1, concept.id);
+    w.string(2, concept.content);
+    if (concept.embedding !== undefined) w.floats(3, concept.embedding);
+    w.float(4, concept.strength);
+    w.float(5, concept.confidence);
+    w.uint64(6, concept.createdUs);
+    w.uint64(7, concept.updatedUs);
+    w.close();
+  }
+  for (const association of page.associations) {
+    w.open(3);
+    w.string(1, association.source);
+    w.string(2, association.target);
+    w.uint32(3, association.type);
+    w.float(4, association.confidence);
+    w.uint64(5, association.createdUs);
+    w.close();
+  }
+  w.string(4, page.resume ?? '');
+  w.string(5, page.digest);
+  w.uint64(6, page.conceptCount);
+  w.uint64(7, page.associationCount);
+  return w.finish();
+}
+
+export function decodeScanPage(r: WireReader): ScanPage {
+  const concepts: ScannedConcept[] = [];
+  const associations: ScannedAssociation[] = [];
+  const page: Mutable<ScanPage> = {
+    sequence: 0,
+    digest: '',
+    conceptCount: 0,
+    associationCount: 0,
+    concepts,
+    associations,
+    resume: null,
+  };
+  for (let field = r.next(); field !== 0; field = r.next()) {
+    switch (field) {
+      case 1:
+        page.sequence = r.uint64('sequence');
+        break;
+      case 2: {
+        const outer = r.open('concepts');
+        concepts.push(readScannedConcept(r));
+        r.close(outer);
+        break;
+      }
+      case 3: {
+        const outer = r.open('associations');
+        associations.push(readScannedAssociation(r));
+        r.close(outer);
+        break;
+      }
+      case 4: {
+        const resume = r.string('resume');
+        page.resume = resume === '' ? null : resume;
+        break;
+      }
+      case 5:
+        page.digest = r.string('digest');
+        break;
+      case 6:
+        page.conceptCount = r.uint64('concept_count');
+        break;
+      case 7:
+        page.associationCount = r.uint64('association_count');
+        break;
+      default:
+        r.skip();
+    }
+  }
+  return page;
+}
+
+function readScannedConcept(r: WireReader): ScannedConcept {
+  const concept: Mutable<ScannedConcept> = {
+    id: '',
+    content: '',
+    strength: 0,
+    confidence: 0,
+    createdUs: 0,
+    updatedUs: 0,
+  };
+  let embedding: FloatSink | undefined;
+  for (let field = r.next(); field !== 0; field = r.next()) {
+    switch (field) {
+      case 1:
+        concept.id = r.string('concept_id');
+        break;
+      case 2:
+        concept.content = r.string('content');
+        break;
+      case 3:
+        r.floats('embedding', (embedding ??= new FloatSink()));
+        break;
+      case 4:
+        concept.strength = r.float('strength');
+        break;
+      case 5:
+        concept.confidence = r.float('confidence');
+        break;
+      case 6:
+        concept.createdUs = r.uint64('created_us');
+        break;
+      case 7:
+        concept.updatedUs = r.uint64('updated_us');
+        break;
+      default:
+        r.skip();
+    }
+  }
+  if (embedding !== undefined) concept.embedding = embedding.finish();
+  return concept;
+}
+
+function readScannedAssociation(r: WireReader): ScannedAssociation {
+  const association: Mutable<ScannedAssociation> = {
+    source: '',
+    target: '',
+    type: 0,
+    confidence: 0,
+    createdUs: 0,
+  };
+  for (let field = r.next(); field !== 0; field = r.next()) {
+    switch (field) {
+      case 1:
+        association.source = r.string('source_id');
+        break;
+      case 2:
+        association.target = r.string('target_id');
+        break;
+      case 3:
+        association.type = r.uint32('assoc_type');
+        break;
+      case 4:
+        association.confidence = r.float('confidence');
+        break;
+      case 5:
+        association.createdUs = r.uint64('created_us');
+        break;
+      default:
+        r.skip();
+    }
+  }
+  return association;
+}
