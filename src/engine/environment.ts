@@ -4,6 +4,7 @@
  */
 
 import { randomFillSync } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 
 import { isErrorCode, SutraError } from '../errors.js';
@@ -12,6 +13,12 @@ import type { CheckpointMessage } from './checkpoint-worker.js';
 import type { Disk } from './disk.js';
 import { silentLogger, type Logger } from './logger.js';
 import { NodeDisk } from './node-disk.js';
+import type { IndexHost, IndexPort, StartIndexer } from './vector/index-messages.js';
+
+/** Fewer numbers than these are scanned in a millisecond or two, and need no index. */
+const INDEX_FROM_FLOATS = 256 * 1024;
+/** Placed anew in less than a second at the next start. */
+const INDEX_SAVE_CHANGES = 1_000;
 
 export interface RunningCheckpoint {
   readonly done: Promise<CheckpointResult>;
@@ -32,6 +39,8 @@ export interface Environment {
   /** Resolves when everything that waits on the event loop has had a turn. */
   pause(): Promise<void>;
   startCheckpoint(request: CheckpointRequest, onProgress?: WriteProgress): RunningCheckpoint;
+  /** What the vector index runs on; absent: searches are exact. */
+  readonly indexHost?: IndexHost;
 }
 
 /**
@@ -60,6 +69,46 @@ export function nodeEnvironment(logger: Logger = silentLogger): Environment {
     },
     pause: () => new Promise((resolve) => setImmediate(resolve)),
     startCheckpoint: (request, onProgress) => startWorker(request, logger, onProgress),
+    indexHost: {
+      start: startIndexWorker,
+      threads: indexThreads(availableParallelism()),
+      fromFloats: INDEX_FROM_FLOATS,
+      saveChanges: INDEX_SAVE_CHANGES,
+      preferIndex: false,
+    },
+  };
+}
+
+/** One of two processors; of more, half: the others serve. */
+function indexThreads(processors: number): number {
+  return Math.max(1, Math.min(8, Math.floor(processors / 2)));
+}
+
+function startIndexWorker(...[request, onMessage, onFailure]: Parameters<StartIndexer>): IndexPort {
+  const worker = new Worker(new URL('./vector/vector-index-worker.js', import.meta.url), {
+    workerData: request,
+  });
+  worker.unref();
+  let closing = false;
+  worker.on('message', onMessage);
+  worker.on('error', (error) => {
+    onFailure(error.message);
+  });
+  worker.on('exit', (code) => {
+    if (!closing) onFailure(`its thread ended with code ${code}`);
+  });
+  return {
+    send: (message) => {
+      worker.postMessage(message, message.kind === 'add' ? [message.vectors.buffer] : []);
+    },
+    hold: (awaited) => {
+      if (awaited) worker.ref();
+      else worker.unref();
+    },
+    close: async () => {
+      closing = true;
+      await worker.terminate();
+    },
   };
 }
 

@@ -42,6 +42,8 @@ export class State implements GraphView {
   version = 0;
   /** How often a free slot was handed out again: whoever holds slots across a pause may hold somebody else's then. */
   reusedSlots = 0;
+  /** Is told of each slot whose vector was learned, replaced or forgotten, once the state has it. */
+  onVector: ((slot: number) => void) | null = null;
 
   private readonly freeBase: Uint32Array;
   private freeBaseHead = 0;
@@ -250,6 +252,7 @@ export class State implements GraphView {
     );
     if (hasNewVector) active.setVector(row, segment, c.vectorAt + shift, vectorCrc);
     if (hasVector) this.vectorCount++;
+    if (hasNewVector) this.onVector?.(active.slot(row));
     this.digest.concept(
       1,
       k0,
@@ -366,6 +369,7 @@ export class State implements GraphView {
     active.kill(row === 0 ? active.addConcept(k0, k1, k2, k3, slot) : row);
     active.hide(slot);
     this.freed.push(slot);
+    if (old.hasVector) this.onVector?.(slot);
     return removed;
   }
 

@@ -40,9 +40,12 @@ import type { ConceptRecord } from './snapshot/snapshot-source.js';
 import type { Snapshot } from './snapshot/snapshot.js';
 import { StateScan, type ScannedState } from './state-scan.js';
 import type { State } from './state.js';
-import { atLeast, ExactScan, type VectorRanking } from './vector/exact-scan.js';
+import { ExactScan, type VectorRanking } from './vector/exact-scan.js';
 import type { VectorIndexStats, VectorQuery } from './vector/vector-query.js';
-import { VectorRows } from './vector/vector-rows.js';
+import { INDEX_TEMP_NAME } from './vector/index-file.js';
+import type { IndexOptions } from './vector/index-messages.js';
+import { VectorIndex } from './vector/vector-index.js';
+import { VectorSearch } from './vector/vector-search.js';
 
 export interface StoreOptions {
   readonly readOnly: boolean;
@@ -52,6 +55,8 @@ export interface StoreOptions {
   readonly threshold: number;
   /** Dimension that was asked for; 0: the store's own, or the first vector's. */
   readonly vectorDim: number;
+  /** What the vector index must be like; what is left out is as in the index that is there, or a default. */
+  readonly vectorIndex?: Partial<IndexOptions>;
 }
 
 /** A reader that keeps losing races with checkpoints gives up after so many. */
@@ -76,7 +81,8 @@ export class Store {
   migration: Migration | null = null;
   private reportFailure: (error: SutraError) => void = () => undefined;
   private readonly id = new ParsedId();
-  private readonly scan = new ExactScan();
+  private readonly index: VectorIndex;
+  private readonly search: VectorSearch;
   private readonly pins: ScanPins;
   private closed: Promise<void> | null = null;
   private cancelVerify: () => void = () => undefined;
@@ -92,6 +98,7 @@ export class Store {
     readonly replayed: number,
     private readonly replayedBytes: number,
     readonly epoch: number,
+    indexOptions: Partial<IndexOptions>,
     writing: ((onFailure: (error: SutraError) => void) => Writing) | null,
   ) {
     this.failed = new Promise((resolve) => {
@@ -99,6 +106,22 @@ export class Store {
     });
     this.pins = new ScanPins(environment);
     this.writing = writing?.(this.reportFailure) ?? null;
+    const readOnly = writing === null;
+    this.index = new VectorIndex(
+      environment,
+      directory,
+      state,
+      uuid,
+      indexOptions,
+      readOnly,
+      (error) => {
+        this.damage ??= error;
+        environment.logger.error(error.message);
+      },
+    );
+    this.search = new VectorSearch(state, new ExactScan(), this.index, readOnly, () => {
+      this.requireOpen();
+    });
   }
 
   private readonly writing: Writing | null;
@@ -137,6 +160,7 @@ export class Store {
         recovered.replayed,
         recovered.logBytes,
         recovered.epoch,
+        {},
         null,
       );
     }
@@ -176,6 +200,7 @@ export class Store {
             recovered.replayed,
             recovered.logBytes,
             epoch,
+            o.vectorIndex ?? {},
             (onFailure) => {
               const commits = new GroupCommit(
                 env,
@@ -312,6 +337,7 @@ export class Store {
       throw translate(error, this.directory);
     } finally {
       try {
+        await this.index.close();
         this.files.closeAll();
         this.pins.close();
         this.state.levels.base?.release();
@@ -431,21 +457,12 @@ export class Store {
     finish: (ranking: VectorRanking) => Answer,
   ): Answer | Promise<Answer> {
     this.requireOpen();
-    const rows = new VectorRows(this.state, options.within);
-    const { reusedSlots } = this.state;
-    const found = this.scan.topK(query, options.k, rows, budget);
-    const min = options.minSimilarity;
-    if (!(found instanceof Promise)) return finish(atLeast(found, min));
-    return found.then((ranking) => {
-      this.requireOpen();
-      if (this.state.reusedSlots === reusedSlots) return finish(atLeast(ranking, min));
-      return this.searchVectors(query, options, { ...budget, sliceMs: Infinity }, finish);
-    });
+    return this.search.run(query, options, budget, finish);
   }
 
   /** What the approximate index is made of. */
   get vectorIndex(): VectorIndexStats {
-    return { indexed: 0, precision: 'f16', residentBytes: 0, fileBytes: 0 };
+    return this.index.stats;
   }
 
   /**
@@ -569,6 +586,7 @@ function removeLeftovers(path: string, environment: Environment): void {
   for (const name of disk.list(path)) {
     if (
       name === TEMP_NAME ||
+      name === INDEX_TEMP_NAME ||
       name === `${PREVIOUS_NAME}.tmp` ||
       /^wal-\d{10}\.log\.tmp$/.test(name)
     ) {

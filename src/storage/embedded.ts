@@ -73,6 +73,12 @@ export interface EmbeddedOptions {
   readonly threshold?: number;
   /** Dimension of embeddings; absent: the store's own, or that of the first one learned. */
   readonly vectorDim?: number;
+  /** Numbers of the vector index's copies. Default f16; i8 takes half the memory and finds less, f32 twice as much. */
+  readonly vectorPrecision?: 'f32' | 'f16' | 'i8';
+  /** Neighbours of a vector in the index, 2..256. Default 16; more find more, and take longer and more memory. */
+  readonly vectorConnectivity?: number;
+  /** Candidates that are looked at when a vector is indexed, 1..4,096. Default 128. */
+  readonly vectorEfConstruction?: number;
   /** Where the engine's messages go. Default: nowhere. */
   readonly logger?: Logger;
   /** Disk, clock, timers and randomness, for tests. Default: this machine's. */
@@ -117,6 +123,15 @@ export class ConcurrentStorage implements Storage {
       reconcileMs: options.reconcileMs ?? 10,
       threshold: options.threshold ?? 50_000,
       vectorDim: options.vectorDim ?? 0,
+      vectorIndex: {
+        ...(options.vectorPrecision === undefined ? {} : { precision: options.vectorPrecision }),
+        ...(options.vectorConnectivity === undefined
+          ? {}
+          : { connectivity: options.vectorConnectivity }),
+        ...(options.vectorEfConstruction === undefined
+          ? {}
+          : { efConstruction: options.vectorEfConstruction }),
+      },
     });
     return new ConcurrentStorage(store, environment, {
       concepts: store.state.conceptCount,

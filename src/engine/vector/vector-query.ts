@@ -1,7 +1,8 @@
 /** What is asked of a vector search, and what there is to know about the index behind it. */
 
-/** How the index keeps its copies; what is found is ranked with the full vectors whatever it is. */
-export type VectorPrecision = 'f32' | 'f16' | 'i8';
+import type { VectorPrecision } from '../format/vector-index-format.js';
+
+export type { VectorPrecision };
 
 export interface VectorQuery {
   /** 1..10,000. */

@@ -1,0 +1,95 @@
+/** What the serving thread and the index's thread say to each other. Order counts: a search sees what was sent before it. */
+
+import type { VectorPrecision } from '../format/vector-index-format.js';
+
+export interface IndexOptions {
+  readonly precision: VectorPrecision;
+  /** Neighbours of a node in the graph (twice as many at the lowest level). */
+  readonly connectivity: number;
+  /** Candidates looked at when a vector is placed. */
+  readonly efConstruction: number;
+}
+
+export interface IndexRequest {
+  readonly directory: string;
+  readonly uuid: Uint8Array;
+  readonly dimension: number;
+  /** For a new index. Those in `demanded` must also be an old one's, or it is built anew. */
+  readonly options: IndexOptions;
+  readonly demanded: Partial<IndexOptions>;
+  /** Only answer from the file that is there, mapped; nothing is added or written. */
+  readonly readOnly: boolean;
+  /** That build the graph. */
+  readonly threads: number;
+}
+
+export type ToIndexer =
+  /** Vectors that are to replace what the index has for these slots; `vectors` has a row for each. Transferred. */
+  | {
+      readonly kind: 'add';
+      readonly ticket: number;
+      readonly slots: Uint32Array;
+      readonly crcs: Uint32Array;
+      readonly vectors: Float32Array<ArrayBuffer>;
+    }
+  | { readonly kind: 'remove'; readonly ticket: number; readonly slots: Uint32Array }
+  /** `query` has unit length. */
+  | {
+      readonly kind: 'search';
+      readonly id: number;
+      readonly query: Float32Array;
+      readonly count: number;
+    }
+  /** The store has no vectors of the old dimension any more: begin anew. */
+  | { readonly kind: 'reset'; readonly dimension: number }
+  | { readonly kind: 'save'; readonly sequence: number };
+
+export type FromIndexer =
+  /** `pairs`: slot and vector CRC of all there is, ascending by slot. `note`: why an old file was not taken. */
+  | {
+      readonly kind: 'opened';
+      readonly options: IndexOptions;
+      readonly pairs: Uint32Array;
+      readonly fileBytes: number;
+      readonly note: string | null;
+    }
+  /** All of that batch is in the index; `size` vectors now are. */
+  | { readonly kind: 'done'; readonly ticket: number; readonly size: number }
+  /** Nearest first. */
+  | {
+      readonly kind: 'found';
+      readonly id: number;
+      readonly slots: Uint32Array;
+      readonly distances: Float32Array;
+    }
+  | { readonly kind: 'saved'; readonly fileBytes: number }
+  | { readonly kind: 'unsaved'; readonly reason: string };
+
+/** The other side of the index's thread, as the serving thread holds it. */
+export interface IndexPort {
+  send(message: ToIndexer): void;
+  /** Whether an answer is awaited: only then does it keep the process alive. */
+  hold(awaited: boolean): void;
+  /** Resolves when nothing of it runs any more. Never rejects. */
+  close(): Promise<void>;
+}
+
+/** What the engine needs of its surroundings to keep an index. */
+export interface IndexHost {
+  readonly start: StartIndexer;
+  /** That build the graph. */
+  readonly threads: number;
+  /** Numbers in all vectors from which an index is worth a thread. */
+  readonly fromFloats: number;
+  /** So many changes are worth a new file when the store is closed. */
+  readonly saveChanges: number;
+  /** Ask the index even where a scan is cheaper; for tests. */
+  readonly preferIndex: boolean;
+}
+
+export type StartIndexer = (
+  request: IndexRequest,
+  onMessage: (message: FromIndexer) => void,
+  /** It ended, and will not answer any more. */
+  onFailure: (reason: string) => void,
+) => IndexPort;

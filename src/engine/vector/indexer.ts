@@ -1,0 +1,338 @@
+/**
+ * The index itself, on its own thread: an HNSW graph (Malkov and Yashunin, 2018) from the usearch package, with slots as
+ * keys. What it is sent waits in a queue and is placed in slices between searches; a search looks at the graph and, exactly, at
+ * the queue, so it sees all that was sent before it. A slot is in the queue at most once (the sender sees to that), and what the
+ * graph has for a slot in the queue is out of date and is not answered with.
+ *
+ * Answers are slots with the distance of some vector that the slot had; whoever asked ranks them by what the store has for the
+ * slot now. So nothing that is out of date here can make an answer wrong, only worse.
+ */
+
+import { createRequire } from 'node:module';
+
+import type { Index, MetricKind, ScalarKind, exactSearch } from 'usearch';
+
+import type { Disk } from '../disk.js';
+import { errorCode } from '../log/write-log.js';
+import { takeIndexFile, writeIndexFile, type StoredIndex } from './index-file.js';
+import type { FromIndexer, IndexOptions, IndexRequest, ToIndexer } from './index-messages.js';
+import { SlotColumn } from './slot-column.js';
+import { SlotSet } from './slot-set.js';
+
+/** How long placing may keep a search waiting: less while there are searches. */
+const SLICE_MS = 8;
+const BUSY_SLICE_MS = 2;
+/** A search is recent for so long. */
+const BUSY_MS = 50;
+
+interface Package {
+  readonly Index: typeof Index;
+  readonly exactSearch: typeof exactSearch;
+  readonly MetricKind: typeof MetricKind;
+  readonly ScalarKind: typeof ScalarKind;
+}
+
+/** Vectors of unit length that wait; rows before `next` are in the graph. */
+interface Batch {
+  readonly ticket: number;
+  readonly slots: Uint32Array;
+  readonly crcs: Uint32Array;
+  readonly vectors: Float32Array<ArrayBuffer>;
+  next: number;
+}
+
+export interface IndexerSurroundings {
+  readonly disk: Disk;
+  nowMs(): number;
+  /** Resolves when messages that came meanwhile were received. */
+  turn(): Promise<void>;
+  post(message: FromIndexer): void;
+}
+
+export class Indexer {
+  private readonly library = loadPackage();
+  private dimension: number;
+  private options: IndexOptions;
+  private index: Index;
+  /** CRCs of the vectors in the graph. */
+  private crcs = new SlotColumn();
+  private queue: Batch[] = [];
+  private queued = new SlotSet();
+  /** In the graph of a file that is only looked at, but not in the store any more. */
+  private removed = new SlotSet();
+  private working = false;
+  private lastSearchMs = -Infinity;
+  private readonly key = new BigUint64Array(1);
+  private readonly keyWords = new Uint32Array(this.key.buffer);
+
+  constructor(
+    private readonly request: IndexRequest,
+    private readonly around: IndexerSurroundings,
+  ) {
+    this.dimension = request.dimension;
+    this.options = request.options;
+    this.index = this.newIndex();
+  }
+
+  /** Takes the file that is there, when it is good, and tells of it. */
+  open(): void {
+    const { request, around } = this;
+    const stored = takeIndexFile(around.disk, request, (path, trailer) => {
+      const { precision, connectivity, efConstruction } = trailer;
+      this.options = { precision, connectivity, efConstruction };
+      this.index = this.newIndex();
+      if (request.readOnly) this.index.view(path);
+      else this.index.load(path);
+    });
+    let note = typeof stored === 'string' ? stored : null;
+    let taken: StoredIndex | null = typeof stored === 'string' ? null : stored;
+    if (taken !== null && this.index.size() !== taken.trailer.entries) {
+      note = `it holds ${this.index.size()} vectors and ${taken.trailer.entries} entries`;
+      taken = null;
+    }
+    if (taken === null) {
+      this.options = request.options;
+      this.index = this.newIndex();
+    } else {
+      const { pairs } = taken;
+      for (let i = 0; i < pairs.length; i += 2) this.crcs.set(pairs[i]!, pairs[i + 1]!);
+    }
+    around.post({
+      kind: 'opened',
+      options: this.options,
+      pairs: taken?.pairs ?? new Uint32Array(0),
+      fileBytes: taken?.fileBytes ?? 0,
+      note,
+    });
+  }
+
+  async receive(message: ToIndexer): Promise<void> {
+    switch (message.kind) {
+      case 'search':
+        this.search(message.id, message.query, message.count);
+        return;
+      case 'add':
+        normalizeRows(message.vectors, this.dimension);
+        this.queue.push({ ...message, next: 0 });
+        for (const slot of message.slots) {
+          this.queued.add(slot);
+          this.removed.delete(slot);
+        }
+        if (!this.request.readOnly) await this.work();
+        return;
+      case 'remove':
+        for (const slot of message.slots) this.remove(slot);
+        this.around.post({ kind: 'done', ticket: message.ticket, size: this.crcs.size });
+        return;
+      case 'reset':
+        this.reset(message.dimension);
+        return;
+      case 'save':
+        await this.save(message.sequence);
+    }
+  }
+
+  private newIndex(): Index {
+    const { precision, connectivity, efConstruction } = this.options;
+    const { library } = this;
+    const { F32, F16, I8 } = library.ScalarKind;
+    return new library.Index({
+      dimensions: this.dimension,
+      metric: library.MetricKind.Cos,
+      quantization: { f32: F32, f16: F16, i8: I8 }[precision],
+      connectivity,
+      expansion_add: efConstruction,
+      // Searches ask for as many results as candidates are to be looked at, which is what counts when it is more than this.
+      expansion_search: 1,
+      multi: false,
+    });
+  }
+
+  private reset(dimension: number): void {
+    for (const { ticket } of this.queue) this.around.post({ kind: 'done', ticket, size: 0 });
+    this.queue = [];
+    this.queued = new SlotSet();
+    this.removed = new SlotSet();
+    this.crcs = new SlotColumn();
+    this.dimension = dimension;
+    this.index = this.newIndex();
+  }
+
+  private remove(slot: number): void {
+    if (this.request.readOnly) {
+      this.removed.add(slot);
+      return;
+    }
+    if (!this.crcs.delete(slot)) return;
+    this.keyWords[0] = slot;
+    this.index.remove(this.key);
+  }
+
+  /** Places what is in the queue, slice by slice, until it is empty. */
+  private async work(): Promise<void> {
+    if (this.working) return;
+    this.working = true;
+    try {
+      while (this.queue.length > 0) {
+        this.slice();
+        await this.around.turn();
+      }
+    } finally {
+      this.working = false;
+    }
+  }
+
+  private slice(): void {
+    const { around, queue } = this;
+    const startMs = around.nowMs();
+    const sliceMs = startMs - this.lastSearchMs < BUSY_MS ? BUSY_SLICE_MS : SLICE_MS;
+    const { threads } = this.request;
+    // Each thread places a few vectors a call, so that starting threads is little of the work.
+    const rows = threads > 1 ? 4 * threads : 1;
+    for (let batch = queue[0]; batch !== undefined; batch = queue[0]) {
+      while (batch.next < batch.slots.length) {
+        this.place(batch, Math.min(batch.next + rows, batch.slots.length));
+        if (around.nowMs() - startMs >= sliceMs) break;
+      }
+      if (batch.next < batch.slots.length) return;
+      queue.shift();
+      around.post({ kind: 'done', ticket: batch.ticket, size: this.crcs.size });
+      if (around.nowMs() - startMs >= sliceMs) return;
+    }
+  }
+
+  private place(batch: Batch, end: number): void {
+    const { dimension } = this;
+    const { slots, crcs, vectors, next } = batch;
+    const count = end - next;
+    const keys = count === 1 ? this.key : new BigUint64Array(count);
+    const words = count === 1 ? this.keyWords : new Uint32Array(keys.buffer);
+    for (let i = 0; i < count; i++) {
+      const slot = slots[next + i]!;
+      if (this.crcs.delete(slot)) {
+        this.keyWords[0] = slot;
+        this.index.remove(this.key);
+      }
+      words[2 * i] = slot;
+    }
+    this.index.add(keys, vectors.subarray(next * dimension, end * dimension), this.request.threads);
+    for (let i = next; i < end; i++) {
+      this.crcs.set(slots[i]!, crcs[i]!);
+      this.queued.delete(slots[i]!);
+    }
+    batch.next = end;
+  }
+
+  private search(id: number, query: Float32Array, count: number): void {
+    this.lastSearchMs = this.around.nowMs();
+    const found = this.searchGraph(query, count);
+    const lists = this.queue.length === 0 ? [found] : [found, ...this.searchQueue(query, count)];
+    const { slots, distances } = lists.length === 1 ? found : merge(lists, count);
+    this.around.post({ kind: 'found', id, slots, distances });
+  }
+
+  private searchGraph(query: Float32Array, count: number): Found {
+    const { index, queued, removed } = this;
+    const size = index.size();
+    const outdated = queued.size + removed.size;
+    for (let ask = Math.min(count, size); ; ask = Math.min(size, ask * 4)) {
+      if (ask === 0) return { slots: new Uint32Array(0), distances: new Float32Array(0) };
+      const { keys, distances } = index.search(query, ask, 1);
+      const words = new Uint32Array(keys.buffer, keys.byteOffset, 2 * keys.length);
+      const slots = new Uint32Array(Math.min(keys.length, count));
+      let kept = 0;
+      for (let i = 0; i < keys.length && kept < slots.length; i++) {
+        const slot = words[2 * i]!;
+        if (outdated > 0 && (queued.has(slot) || removed.has(slot))) continue;
+        distances[kept] = distances[i]!;
+        slots[kept++] = slot;
+      }
+      if (kept === slots.length || ask === size) {
+        return { slots: slots.slice(0, kept), distances: distances.slice(0, kept) };
+      }
+    }
+  }
+
+  private searchQueue(query: Float32Array, count: number): Found[] {
+    const { dimension } = this;
+    return this.queue.map(({ vectors, slots, next }) => {
+      const rows = slots.length;
+      // Rows before `next` are found in the graph: they are left out, and must not take the place of others.
+      const wanted = Math.min(rows, count + next);
+      const { exactSearch: searchRows, MetricKind: metrics } = this.library;
+      const { keys, distances } = searchRows(vectors, query, dimension, wanted, metrics.Cos, 1);
+      const words = new Uint32Array(keys.buffer, keys.byteOffset, 2 * keys.length);
+      const found = new Uint32Array(wanted);
+      let kept = 0;
+      for (let i = 0; i < wanted; i++) {
+        const row = words[2 * i]!;
+        if (row < next) continue;
+        distances[kept] = distances[i]!;
+        found[kept++] = slots[row]!;
+      }
+      return { slots: found.subarray(0, kept), distances: distances.subarray(0, kept) };
+    });
+  }
+
+  private async save(sequence: number): Promise<void> {
+    const { around, request, options, dimension } = this;
+    try {
+      const fileBytes = await writeIndexFile(
+        around.disk,
+        request.directory,
+        (path) => {
+          this.index.save(path);
+        },
+        // Taken in the same turn as the graph.
+        this.crcs.toPairs(),
+        { uuid: request.uuid, sequence, dimension, ...options },
+        () => around.turn(),
+      );
+      around.post({ kind: 'saved', fileBytes });
+    } catch (error) {
+      const reason = errorCode(error) ?? (error instanceof Error ? error.message : String(error));
+      around.post({ kind: 'unsaved', reason });
+    }
+  }
+}
+
+interface Found {
+  readonly slots: Uint32Array;
+  readonly distances: Float32Array;
+}
+
+/** The best `count` of all, nearest first. */
+function merge(lists: readonly Found[], count: number): Found {
+  let total = 0;
+  for (const list of lists) total += list.slots.length;
+  const slots = new Uint32Array(total);
+  const distances = new Float32Array(total);
+  let at = 0;
+  for (const list of lists) {
+    slots.set(list.slots, at);
+    distances.set(list.distances, at);
+    at += list.slots.length;
+  }
+  const order = Uint32Array.from({ length: total }, (_, i) => i);
+  order.sort((a, b) => distances[a]! - distances[b]!);
+  const kept = order.subarray(0, count);
+  return {
+    slots: kept.map((i) => slots[i]!),
+    distances: Float32Array.from(kept, (i) => distances[i]!),
+  };
+}
+
+/** To unit length, by sums in float64: squares of float32 overflow and vanish in float32 and more so in float16. */
+export function normalizeRows(vectors: Float32Array, dimension: number): void {
+  for (let row = 0; row < vectors.length; row += dimension) {
+    let squares = 0;
+    for (let i = row; i < row + dimension; i++) squares += vectors[i]! * vectors[i]!;
+    const scale = 1 / Math.sqrt(squares);
+    for (let i = row; i < row + dimension; i++) vectors[i]! *= scale;
+  }
+}
+
+/** By require: as an ES module the package finds its binary by a stack trace, which does not hold everywhere. */
+function loadPackage(): Package {
+  return createRequire(import.meta.url)('usearch') as Package;
+}
