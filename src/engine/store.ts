@@ -381,6 +381,11 @@ export class Store {
     return slot;
   }
 
+  /** Makes ready for `idOf` of each of these. */
+  prefetchIds(slots: Uint32Array): void {
+    this.state.prefetch.ids(slots);
+  }
+
   /** A live slot's id as it was learned. */
   idOf(slot: number): string {
     return this.state.levels.id(slot);

@@ -230,6 +230,7 @@ export class ConcurrentStorage implements Storage {
       (list) => {
         // Forgotten while the traversal paused.
         if (store.findSlot(id) !== slot) return { known: false, id, neighbors: [] };
+        store.prefetchIds(list.slots);
         const neighbors: Neighbor[] = [];
         for (let i = 0; i < list.slots.length; i++) {
           const other = list.slots[i] ?? 0;
