@@ -83,9 +83,21 @@ module.exports = {
     ),
     room(
       'command-arrows',
-      '^src/commands/(?!serve\\.ts$)',
+      '^src/commands/(?!(serve|top)\\.ts$)',
       ['^src/commands/', '^src/cli/', '^src/storage/', '^src/formats/'],
       'commands -> cli, storage, formats.',
+    ),
+    room(
+      'dashboard-arrows',
+      '^src/dashboard/',
+      ['^src/dashboard/', '^src/cli/text\\.ts$', '^src/storage/'],
+      'dashboard -> storage, and the text that is safe to show.',
+    ),
+    room(
+      'top-arrows',
+      '^src/commands/top\\.ts$',
+      ['^src/cli/', '^src/storage/', '^src/dashboard/'],
+      'Only `top` draws the dashboard.',
     ),
     room(
       'serve-arrows',

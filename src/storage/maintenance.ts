@@ -77,6 +77,23 @@ export async function planStoreRepair(
   }
 }
 
+export interface StoreHolder {
+  readonly pid: number | null;
+  /** Where it serves; null: it does not. */
+  readonly address: string | null;
+}
+
+/** Who holds the writer's lock of `directory`; null: nobody, or there is no store. Takes nothing. */
+export function readHolder(directory: string): StoreHolder | null {
+  const { disk } = nodeEnvironment();
+  try {
+    const lock = LockFile.read(disk, directory);
+    return lock !== null && lock.held ? { pid: lock.pid, address: lock.address } : null;
+  } catch (error) {
+    throw translate(error, directory);
+  }
+}
+
 export interface Repaired {
   readonly plan: RepairPlan;
   /** Null: nothing was needed, or it was not confirmed, and nothing was changed. */
