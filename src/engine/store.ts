@@ -336,11 +336,13 @@ export class Store {
     } catch (error) {
       throw translate(error, this.directory);
     } finally {
+      // Reads nothing of the store from here on, but may be writing its file.
+      const indexClosed = this.index.close();
       try {
-        await this.index.close();
         this.files.closeAll();
         this.pins.close();
         this.state.levels.base?.release();
+        await indexClosed;
       } finally {
         // Last: from here on another process may write.
         writing?.lock.release();
