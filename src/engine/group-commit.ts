@@ -48,6 +48,10 @@ export interface LearnCommand {
   readonly confidence?: number;
   /** Absent, null or empty: none. */
   readonly embedding?: ArrayLike<number> | null;
+  /** When it was created, if it is new. Default updatedUs. */
+  readonly createdUs?: number;
+  /** Default now. */
+  readonly updatedUs?: number;
 }
 
 export interface AssociateCommand {
@@ -57,6 +61,8 @@ export interface AssociateCommand {
   readonly type?: number;
   /** Default 1. */
   readonly confidence?: number;
+  /** When it was created, if it is new. Default now. */
+  readonly createdUs?: number;
 }
 
 export interface CommitReceipt {
@@ -502,7 +508,8 @@ export class GroupCommit {
       command.strength ?? 1,
       command.confidence ?? 1,
       embedding,
-      timeUs,
+      command.updatedUs ?? timeUs,
+      command.createdUs,
     );
   }
 
@@ -526,7 +533,8 @@ export class GroupCommit {
       throw new SutraError('TOO_LARGE', `the store holds its limit of ${MAX_EDGES} associations`);
     }
     this.pending.touchPair(id, other, group.frame);
-    group.buffer.associate(id, other, command.type ?? 0, command.confidence ?? 1, timeUs);
+    const { type = 0, confidence = 1, createdUs = timeUs } = command;
+    group.buffer.associate(id, other, type, confidence, createdUs);
   }
 
   private enqueue(group: Group, count: number): Promise<CommitReceipt> {

@@ -126,6 +126,7 @@ export class State implements GraphView {
       if (firstSequence + index <= this.sequence) continue;
       switch (reader.kind) {
         case CommandKind.Learn:
+        case CommandKind.LearnTimed:
           this.learn(reader, segment, shift);
           break;
         case CommandKind.Associate:
@@ -200,7 +201,7 @@ export class State implements GraphView {
     if (given && levels.dimension === 0) levels.dimension = dimension;
     const hasNewVector = given && dimension === levels.dimension;
     let row = active.findConcept(k0, k1, k2, k3);
-    let createdUs = timeUs;
+    let createdUs = c.kind === CommandKind.LearnTimed ? c.createdUs : timeUs;
     let nameLength = c.nameLength;
     let nameCrc = c.word(3);
     let vectorCrc = hasNewVector ? c.word(13) : 0;

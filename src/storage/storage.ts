@@ -35,6 +35,10 @@ export interface ConceptInput {
   readonly strength?: number;
   /** Default 1. In [0, 1] after rounding to float32. */
   readonly confidence?: number;
+  /** For restoring: when it was created, in microseconds since 1970. A concept that is known keeps its own. Default updatedUs. */
+  readonly createdUs?: number;
+  /** For restoring: when it was learned last. Default now. */
+  readonly updatedUs?: number;
 }
 
 export interface AssociationInput {
@@ -44,6 +48,8 @@ export interface AssociationInput {
   readonly type?: number;
   /** Default 1. In [0, 1]. */
   readonly confidence?: number;
+  /** For restoring: when it was created, in microseconds since 1970. One that is known keeps its own. Default now. */
+  readonly createdUs?: number;
 }
 
 export interface WriteReceipt {

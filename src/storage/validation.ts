@@ -210,6 +210,12 @@ function conceptProblems(found: Found, concept: ConceptInput, scope: string, ind
   if (concept.confidence !== undefined) {
     found = confidenceProblems(found, concept.confidence, scope, index);
   }
+  if (concept.createdUs !== undefined) {
+    found = timeProblems(found, concept.createdUs, scope, index, 'created_us');
+  }
+  if (concept.updatedUs !== undefined) {
+    found = timeProblems(found, concept.updatedUs, scope, index, 'updated_us');
+  }
   return found;
 }
 
@@ -225,6 +231,9 @@ function associationProblems(
   if (association.type !== undefined) found = typeProblems(found, association.type, scope, index);
   if (association.confidence !== undefined) {
     found = confidenceProblems(found, association.confidence, scope, index);
+  }
+  if (association.createdUs !== undefined) {
+    found = timeProblems(found, association.createdUs, scope, index, 'created_us');
   }
   return found;
 }
@@ -286,6 +295,18 @@ function confidenceProblems(
   }
   const description = `got ${show(confidence)}, expected 0 to 1`;
   return note(found, path(scope, index, 'confidence'), description);
+}
+
+function timeProblems(
+  found: Found,
+  time: unknown,
+  scope: string,
+  index: number,
+  field: string,
+): Found {
+  if (isInteger(time, Number.MAX_SAFE_INTEGER)) return found;
+  const description = `got ${show(time)}, expected microseconds since 1970, an integer below 2^53`;
+  return note(found, path(scope, index, field), description);
 }
 
 function typeProblems(found: Found, type: unknown, scope: string, index: number): Found {
@@ -419,6 +440,8 @@ function batchBytes(batch: BatchInput, utf8: (text: string) => number): number {
     if (concept.embedding !== undefined) bytes += stringField(concept.embedding.length * 4);
     if (concept.strength !== undefined) bytes += 5;
     if (concept.confidence !== undefined) bytes += 5;
+    if (concept.createdUs !== undefined) bytes += 1 + varintBytes(concept.createdUs);
+    if (concept.updatedUs !== undefined) bytes += 1 + varintBytes(concept.updatedUs);
     total += 1 + varintBytes(bytes) + bytes;
   }
   for (const association of batch.associations ?? []) {
@@ -426,6 +449,7 @@ function batchBytes(batch: BatchInput, utf8: (text: string) => number): number {
     const type = association.type ?? 0;
     if (type !== 0) bytes += 1 + varintBytes(type);
     if (association.confidence !== undefined) bytes += 5;
+    if (association.createdUs !== undefined) bytes += 1 + varintBytes(association.createdUs);
     total += 1 + varintBytes(bytes) + bytes;
   }
   return total;

@@ -72,6 +72,8 @@ function writeConcept(w: WireWriter, concept: ConceptInput): void {
   if (concept.embedding !== undefined) w.floats(3, concept.embedding);
   if (concept.strength !== undefined) w.presentFloat(4, concept.strength);
   if (concept.confidence !== undefined) w.presentFloat(5, concept.confidence);
+  if (concept.createdUs !== undefined) w.presentUint64(6, concept.createdUs);
+  if (concept.updatedUs !== undefined) w.presentUint64(7, concept.updatedUs);
 }
 
 function readConcept(r: WireReader): ConceptInput {
@@ -94,6 +96,12 @@ function readConcept(r: WireReader): ConceptInput {
       case 5:
         concept.confidence = r.float('confidence');
         break;
+      case 6:
+        concept.createdUs = r.uint64('created_us');
+        break;
+      case 7:
+        concept.updatedUs = r.uint64('updated_us');
+        break;
       default:
         r.skip();
     }
@@ -111,6 +119,7 @@ function writeAssociation(w: WireWriter, association: AssociationInput): void {
   w.string(2, association.target);
   w.uint32(3, association.type ?? 0);
   if (association.confidence !== undefined) w.presentFloat(4, association.confidence);
+  if (association.createdUs !== undefined) w.presentUint64(5, association.createdUs);
 }
 
 function readAssociation(r: WireReader): AssociationInput {
@@ -128,6 +137,9 @@ function readAssociation(r: WireReader): AssociationInput {
         break;
       case 4:
         association.confidence = r.float('confidence');
+        break;
+      case 5:
+        association.createdUs = r.uint64('created_us');
         break;
       default:
         r.skip();

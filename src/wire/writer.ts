@@ -36,7 +36,12 @@ export class WireWriter {
   }
 
   uint64(field: number, value: number): void {
-    if (value !== 0) this.writer.uint32((field << 3) | VARINT).uint64(value);
+    if (value !== 0) this.presentUint64(field, value);
+  }
+
+  /** A field with explicit presence. */
+  presentUint64(field: number, value: number): void {
+    this.writer.uint32((field << 3) | VARINT).uint64(value);
   }
 
   bool(field: number, value: boolean): void {

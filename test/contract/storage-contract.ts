@@ -99,6 +99,42 @@ export function storageContract(name: string, open: StorageFactory): void {
         expect((await storage.queryConcept('z')).confidence).toBe(1);
       });
 
+      test('times may be given for what is restored; what is known keeps its creation', async () => {
+        const storage = await store();
+        await storage.learnConcept({ id: 'a', content: '', createdUs: 0, updatedUs: 2 ** 53 - 1 });
+        await storage.learnConcept({ id: 'b', content: '', createdUs: 1_600_000_000_000_000 });
+        await storage.learnConcept({ id: 'c', content: '', updatedUs: 7, embedding: [1, 2] });
+        await storage.learnConcept({ id: 'c', content: 'x', createdUs: 9, updatedUs: 5 });
+        await link(storage, 'a', 'b', { createdUs: 3 });
+        await link(storage, 'a', 'b', { createdUs: 4, confidence: 0.5 });
+        expect(await storage.queryConcept('a')).toMatchObject({
+          createdUs: 0,
+          updatedUs: 2 ** 53 - 1,
+        });
+        const b = await storage.queryConcept('b');
+        expect(b.createdUs).toBe(1_600_000_000_000_000);
+        expect(b.updatedUs).toBeGreaterThan(1_700_000_000_000_000);
+        expect(await storage.queryConcept('c', { withEmbedding: true })).toMatchObject({
+          content: 'x',
+          createdUs: 7,
+          updatedUs: 5,
+          embedding: Float32Array.of(1, 2),
+        });
+        for await (const page of storage.scan({ kinds: 'associations' })) {
+          expect(page.associations).toMatchObject([{ createdUs: 3, confidence: 0.5 }]);
+        }
+        for (const time of [-1, 1.5, Number.NaN, 2 ** 53]) {
+          const concept = { id: 'd', content: '', createdUs: time, updatedUs: time };
+          await expect(storage.learnConcept(concept)).rejects.toMatchObject({
+            code: 'INVALID_ARGUMENT',
+            violations: [{ field: 'created_us' }, { field: 'updated_us' }],
+          });
+          await expect(link(storage, 'a', 'b', { createdUs: time })).rejects.toMatchObject({
+            violations: [{ field: 'created_us' }],
+          });
+        }
+      });
+
       test('an unknown id is an answer, not an error', async () => {
         const storage = await store();
         expect(await storage.queryConcept('nobody')).toEqual({

@@ -520,8 +520,8 @@ export class ModelStorage implements Storage {
       content: input.content,
       strength: Math.fround(input.strength ?? 1),
       confidence: Math.fround(input.confidence ?? 1),
-      createdUs: known?.createdUs ?? nowUs,
-      updatedUs: nowUs,
+      createdUs: known?.createdUs ?? input.createdUs ?? input.updatedUs ?? nowUs,
+      updatedUs: input.updatedUs ?? nowUs,
       embedding: given ?? known?.embedding ?? null,
     });
   }
@@ -634,7 +634,7 @@ function applyAssociation(state: State, input: AssociationInput, nowUs: number):
     target: target.key,
     type,
     confidence: Math.fround(input.confidence ?? 1),
-    createdUs: state.associations.get(identity)?.createdUs ?? nowUs,
+    createdUs: state.associations.get(identity)?.createdUs ?? input.createdUs ?? nowUs,
   });
 }
 

@@ -100,8 +100,13 @@ describe('the .proto keeps the contract', () => {
         .lookupType(`sutra.storage.${type}`)
         .fieldsArray.filter((field) => field.hasPresence && field.resolvedType === null)
         .map((field) => field.name);
-    expect(optional('LearnConceptRequest')).toEqual(['strength', 'confidence']);
-    expect(optional('LearnAssociationRequest')).toEqual(['confidence']);
+    expect(optional('LearnConceptRequest')).toEqual([
+      'strength',
+      'confidence',
+      'created_us',
+      'updated_us',
+    ]);
+    expect(optional('LearnAssociationRequest')).toEqual(['confidence', 'created_us']);
   });
 
   test('the codec knows every method', () => {
@@ -162,15 +167,32 @@ function snakeCase(value: unknown): unknown {
 }
 
 const concept = fc.record(
-  { id: text, content: text, embedding: floats, strength: float, confidence: float },
+  {
+    id: text,
+    content: text,
+    embedding: floats,
+    strength: float,
+    confidence: float,
+    createdUs: uint64,
+    updatedUs: uint64,
+  },
   { requiredKeys: ['id', 'content'] },
 );
-const conceptNames = renamed({ id: 'concept_id' });
+const conceptNames = renamed({
+  id: 'concept_id',
+  createdUs: 'created_us',
+  updatedUs: 'updated_us',
+});
 const association = fc.record(
-  { source: text, target: text, type: uint32, confidence: float },
+  { source: text, target: text, type: uint32, confidence: float, createdUs: uint64 },
   { requiredKeys: ['source', 'target', 'type'] },
 );
-const associationNames = renamed({ source: 'source_id', target: 'target_id', type: 'assoc_type' });
+const associationNames = renamed({
+  source: 'source_id',
+  target: 'target_id',
+  type: 'assoc_type',
+  createdUs: 'created_us',
+});
 const scannedConcept = fc.record(
   {
     id: text,

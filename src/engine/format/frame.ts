@@ -32,6 +32,8 @@ export const CommandKind = {
   Associate: 2,
   ForgetConcept: 3,
   ForgetAssociation: 4,
+  /** A Learn that also says when the concept was created, for restoring one. A reader that is older refuses it. */
+  LearnTimed: 5,
 } as const;
 
 /** Flag of a Learn: an embedding follows. */
@@ -41,6 +43,7 @@ export const FORGET_ALL_TYPES = 1;
 
 /** Fixed parts in bytes. A Learn is followed by vector, name and content; all are padded to 8. */
 export const LEARN_BYTES = 56;
+export const LEARN_TIMED_BYTES = 64;
 export const ASSOCIATE_BYTES = 48;
 export const FORGET_CONCEPT_BYTES = 32;
 export const FORGET_ASSOCIATION_BYTES = 48;
@@ -226,17 +229,22 @@ export class CommandReader {
     const u32 = this.u32;
     const w = at >>> 2;
     const word = u32[w]!;
+    const kind = word & 255;
+    const isLearn = kind === CommandKind.Learn || kind === CommandKind.LearnTimed;
     let size: number;
-    switch (word & 255) {
-      case CommandKind.Learn: {
-        if (room < LEARN_BYTES) return this.refuse('learn beyond its frame');
+    switch (kind) {
+      case CommandKind.Learn:
+      case CommandKind.LearnTimed: {
+        const fixed = kind === CommandKind.Learn ? LEARN_BYTES : LEARN_TIMED_BYTES;
+        if (room < fixed) return this.refuse('learn beyond its frame');
         const dimension = u32[w + 12]!;
         const hasVector = (word & 0x100) !== 0;
         if (hasVector ? dimension < 1 || dimension > 4096 : dimension !== 0) {
           return this.refuse(`learn with dimension ${dimension}`);
         }
-        size = pad8(LEARN_BYTES + dimension * 4 + (word >>> 16) + u32[w + 1]!);
-        if (u32[w + 11]! > MAX_HIGH_WORD) return this.refuse('learn with a time beyond 2^53');
+        size = pad8(fixed + dimension * 4 + (word >>> 16) + u32[w + 1]!);
+        if (u32[w + 11]! > MAX_HIGH_WORD || (fixed > LEARN_BYTES && u32[w + 15]! > MAX_HIGH_WORD))
+          return this.refuse('learn with a time beyond 2^53');
         if (word >>> 16 > 512) return this.refuse('learn with a name over 512 bytes');
         if (!(this.f32[w + 8]! >= 0 && this.f32[w + 8]! < Infinity)) {
           return this.refuse(`learn with strength ${this.f32[w + 8]!}`);
@@ -260,19 +268,19 @@ export class CommandReader {
         size = FORGET_ASSOCIATION_BYTES;
         break;
       default:
-        return this.refuse(`unknown command kind ${word & 255}`);
+        return this.refuse(`unknown command kind ${kind}`);
     }
     // pad8 works on int32: a content length near 2^32 comes out negative or tiny, so check the parts too.
-    if (size <= 0 || size > room || ((word & 255) === CommandKind.Learn && u32[w + 1]! > room)) {
+    if (size <= 0 || size > room || (isLearn && u32[w + 1]! > room)) {
       return this.refuse(`command of ${size} bytes in ${room}`);
     }
-    if ((word & 255) !== CommandKind.Learn && u32[w + 3]! > MAX_HIGH_WORD) {
+    if (!isLearn && u32[w + 3]! > MAX_HIGH_WORD) {
       return this.refuse('command with a time beyond 2^53');
     }
     this.at = at;
     this.position = at + size;
     // The digest takes the checksum of a name from here, and from the name itself later on: they must agree.
-    if ((word & 255) === CommandKind.Learn) {
+    if (isLearn) {
       const nameAt = this.nameAt;
       if (u32[w + 3]! !== crc32Range(this.bytes, nameAt, nameAt + (word >>> 16))) {
         return this.refuse('learn with the checksum of another name');
@@ -304,6 +312,10 @@ export class CommandReader {
     const w = (this.at >>> 2) + lowWord;
     return this.u32[w + 1]! * TWO_32 + this.u32[w]!;
   }
+  /** Of a LearnTimed. */
+  get createdUs(): number {
+    return this.timeUs(14);
+  }
   get nameLength(): number {
     return this.u32[this.at >>> 2]! >>> 16;
   }
@@ -318,7 +330,7 @@ export class CommandReader {
   }
   /** Byte offsets of the parts of a Learn, in the buffer. */
   get vectorAt(): number {
-    return this.at + LEARN_BYTES;
+    return this.at + (this.kind === CommandKind.Learn ? LEARN_BYTES : LEARN_TIMED_BYTES);
   }
   get nameAt(): number {
     return this.vectorAt + this.dimension * 4;

@@ -14,6 +14,7 @@ import {
   FRAME_HEADER_BYTES,
   LEARN_BYTES,
   LEARN_HAS_VECTOR,
+  LEARN_TIMED_BYTES,
   pad8,
 } from '../format/frame.js';
 import type { ParsedId } from '../format/id.js';
@@ -72,7 +73,10 @@ export class CommandBuffer {
     this.f32 = new Float32Array(grown.buffer);
   }
 
-  /** `nameCrc` is the checksum of the id's name, 0 for a hex id; the caller has computed it for its own checks. */
+  /**
+   * `nameCrc` is the checksum of the id's name, 0 for a hex id; the caller has computed it for its own checks. `createdUs`: when
+   * a concept that is new was created; -1: now learned is now created.
+   */
   learn(
     id: ParsedId,
     nameCrc: number,
@@ -81,15 +85,17 @@ export class CommandBuffer {
     confidence: number,
     embedding: ArrayLike<number> | null,
     timeUs: number,
+    createdUs = -1,
   ): void {
     const dimension = embedding === null ? 0 : embedding.length;
     // A UTF-16 unit takes at most three bytes of UTF-8.
-    this.reserve(LEARN_BYTES + dimension * 4 + id.nameLength + content.length * 3 + 8);
+    const fixed = createdUs < 0 ? LEARN_BYTES : LEARN_TIMED_BYTES;
+    this.reserve(fixed + dimension * 4 + id.nameLength + content.length * 3 + 8);
     const at = this.position;
     const w = at >>> 2;
     const { bytes, u32, f32 } = this;
     let vectorCrc = 0;
-    let tail = at + LEARN_BYTES;
+    let tail = at + fixed;
     if (embedding !== null) {
       f32.set(embedding, tail >>> 2);
       vectorCrc = crc32Range(bytes, tail, tail + dimension * 4, 0);
@@ -101,7 +107,9 @@ export class CommandBuffer {
     }
     const contentLength = writeUtf8(bytes, tail, content);
     u32[w] =
-      CommandKind.Learn | (embedding === null ? 0 : LEARN_HAS_VECTOR << 8) | (id.nameLength << 16);
+      (createdUs < 0 ? CommandKind.Learn : CommandKind.LearnTimed) |
+      (embedding === null ? 0 : LEARN_HAS_VECTOR << 8) |
+      (id.nameLength << 16);
     u32[w + 1] = contentLength;
     u32[w + 2] = crc32Range(bytes, tail, tail + contentLength, 0);
     u32[w + 3] = nameCrc;
@@ -117,6 +125,11 @@ export class CommandBuffer {
     u32[w + 11] = timeHigh;
     u32[w + 12] = dimension;
     u32[w + 13] = vectorCrc;
+    if (createdUs >= 0) {
+      const createdHigh = Math.floor(createdUs / TWO_32);
+      u32[w + 14] = createdUs - createdHigh * TWO_32;
+      u32[w + 15] = createdHigh;
+    }
     this.finish(tail + contentLength);
   }
 
