@@ -83,7 +83,7 @@ module.exports = {
     ),
     room(
       'command-arrows',
-      '^src/commands/(?!(serve|top)\\.ts$)',
+      '^src/commands/(?!(serve|top|doctor)\\.ts$)',
       ['^src/commands/', '^src/cli/', '^src/storage/', '^src/formats/'],
       'commands -> cli, storage, formats.',
     ),
@@ -92,6 +92,13 @@ module.exports = {
       '^src/dashboard/',
       ['^src/dashboard/', '^src/cli/text\\.ts$', '^src/storage/'],
       'dashboard -> storage, and the text that is safe to show.',
+    ),
+    room('doctor-arrows', '^src/doctor/', ['^src/doctor/', '^src/storage/'], 'doctor -> storage.'),
+    room(
+      'doctor-command-arrows',
+      '^src/commands/doctor\\.ts$',
+      ['^src/cli/', '^src/storage/', '^src/doctor/'],
+      'Only `doctor` examines.',
     ),
     room(
       'top-arrows',
