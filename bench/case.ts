@@ -18,6 +18,9 @@ const CASES = {
   load: async () => (await import('./cases/writes.js')).load,
   makeLog: async () => (await import('./cases/writes.js')).makeLog,
   replay: async () => (await import('./cases/writes.js')).replay,
+  vectorCatchUp: async () => (await import('./cases/vectors.js')).vectorCatchUp,
+  vectorOpen: async () => (await import('./cases/vectors.js')).vectorOpen,
+  vectors: async () => (await import('./cases/vectors.js')).vectors,
   writes: async () => (await import('./cases/writes.js')).writes,
 } as const;
 

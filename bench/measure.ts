@@ -1,7 +1,8 @@
 /** Times and spreads. A figure is the median of several runs; the spread is from the least to the greatest. */
 
 import { readFileSync } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 
 export function percentile(sorted: Float64Array | readonly number[], p: number): number {
   if (sorted.length === 0) return NaN;
@@ -59,6 +60,22 @@ export class LoopWatch {
       this.longestMs = Math.max(this.longestMs, now - last);
       last = now;
     }
+  }
+}
+
+/** How late the event loop comes to a timer, at its worst, in milliseconds; takes no time of its own, as LoopWatch does. */
+export class DelayWatch {
+  private readonly delay = monitorEventLoopDelay({ resolution: 2 });
+
+  constructor() {
+    this.delay.enable();
+  }
+
+  async stop(): Promise<number> {
+    // One more look: what held the loop until now is only seen when the next timer comes.
+    await sleep(5);
+    this.delay.disable();
+    return this.delay.max / 1e6;
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: runs the cases one after another, each in a process of its own, prints a table and writes JSON to
  * bench/results/. `--quick` does the same with small stores in half a minute: it shows that all of it runs, and its figures
- * mean little. `--only SECTION` (several: comma) runs some. Work files are under bench/.work or --work, on the disk the repository is on
+ * mean little. `--only SECTION` (several: comma), or sections alone, run some. Work files are under bench/.work or --work, on the disk the repository is on
  * (never a tmpfs, where a sync costs nothing), and are removed at the end.
  */
 
@@ -19,9 +19,19 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const CASE = fileURLToPath(new URL('./case.js', import.meta.url));
 const PEERS = join(ROOT, 'bench', 'peers');
 
-const SECTIONS = ['write', 'read', 'open', 'checkpoint', 'grpc', 'cli', 'peers'] as const;
+const SECTIONS = [
+  'write',
+  'read',
+  'open',
+  'checkpoint',
+  'grpc',
+  'cli',
+  'vectors',
+  'peers',
+] as const;
 
-const { values: flags } = parseArgs({
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     quick: { type: 'boolean', default: false },
     only: { type: 'string', default: SECTIONS.join(',') },
@@ -48,6 +58,12 @@ const FULL = {
   cliRuns: 9,
   peerConcepts: 200_000,
   peerAssociations: 100_000,
+  vectors: 100_000,
+  uniformVectors: 50_000,
+  vectorDimension: 768,
+  vectorExtra: 20_000,
+  vectorQueries: 500,
+  vectorRounds: 5,
 };
 const QUICK: typeof FULL = {
   concepts: 20_000,
@@ -66,10 +82,16 @@ const QUICK: typeof FULL = {
   cliRuns: 1,
   peerConcepts: 5000,
   peerAssociations: 5000,
+  vectors: 10_000,
+  uniformVectors: 5000,
+  vectorDimension: 128,
+  vectorExtra: 2000,
+  vectorQueries: 100,
+  vectorRounds: 1,
 };
 
 const size = flags.quick ? QUICK : FULL;
-const chosen = new Set(flags.only.split(','));
+const chosen = new Set(positionals.length > 0 ? positionals : flags.only.split(','));
 const rows: Row[] = [];
 const skipped: string[] = [];
 const detail: Record<string, unknown> = {};
@@ -78,7 +100,7 @@ let directories = 0;
 async function main(): Promise<void> {
   if (flags.help) {
     process.stdout.write(
-      `npm run bench [-- --quick] [-- --only ${SECTIONS.join(',')}] [-- --work DIR]\n`,
+      `npm run bench [-- SECTION...] [-- --quick] [-- --only ${SECTIONS.join(',')}] [-- --work DIR]\n`,
     );
     return;
   }
@@ -102,6 +124,7 @@ async function main(): Promise<void> {
       if (chosen.has('grpc')) await grpcRows(store);
       if (chosen.has('checkpoint')) await checkpointRows(store);
     }
+    if (chosen.has('vectors')) await vectorRows();
     if (chosen.has('peers')) await peerRows();
   } finally {
     rmSync(WORK, { recursive: true, force: true });
@@ -491,6 +514,159 @@ async function checkpointRows(directory: string): Promise<void> {
       text: '<= 50',
       atMost: 50,
     });
+  }
+}
+
+async function vectorRows(): Promise<void> {
+  const { vectorDimension: dimension, vectorQueries: queries, vectorRounds: rounds } = size;
+  for (const kind of ['clustered', 'uniform'] as const) {
+    const directory = freshDirectory();
+    const count = kind === 'clustered' ? size.vectors : size.uniformVectors;
+    const set = { directory, kind, count, dimension };
+    // Without clusters it takes a wide search to find anything: a curve.
+    const efs = kind === 'clustered' ? [16, 50, 128, 256] : [50, 200, 800, 3200];
+    const figures = await runCase('vectors', { ...set, efs, queries, rounds });
+    detail[`vectors ${kind}`] = figures;
+    const name = `${kind}, ${count.toLocaleString('en-US')} x ${dimension}, f16, k = 10`;
+    buildRows(`vectors, ${name}`, figures);
+    searchRows(`vector search, ${name}`, figures, kind === 'clustered');
+    if (kind === 'clustered') await besideVectorRows(set);
+    rmSync(directory, { recursive: true });
+  }
+}
+
+function buildRows(section: string, figures: CaseFigures<'vectors'>): void {
+  const { build, aloneBuild } = figures;
+  row(section, 'learned, durable, batches of 1,000', '1/s', [figures.learnedPerSecond]);
+  row(
+    section,
+    'learned and indexed',
+    '1/s',
+    [build.perSecond],
+    undefined,
+    `${Math.round(build.cpuUs)} us of CPU each`,
+  );
+  row(
+    section,
+    'usearch alone, one thread',
+    '1/s',
+    [aloneBuild.perSecond],
+    undefined,
+    `${Math.round(aloneBuild.cpuUs)} us of CPU each`,
+  );
+  row(section, 'event loop held meanwhile, longest', 'ms', [figures.longestTurnMs]);
+  row(section, 'index, a vector, as stats say', 'bytes', [figures.indexBytesPerVector]);
+  row(section, 'exact scan, p50', 'ms', [figures.exactUs.p50 / 1000]);
+  row(section, 'close, the index written', 'ms', [figures.closeMs]);
+}
+
+function searchRows(section: string, { efs }: CaseFigures<'vectors'>, clustered: boolean): void {
+  // The first ef of at most 128 that finds enough is the one to be judged by, else 128.
+  const judged = efs.find(({ ef, sutra }) => ef === 128 || (ef < 128 && sutra.recall >= 0.95));
+  for (const figures of efs) {
+    const { ef, sutra, alone } = figures;
+    const bars = clustered && figures === judged;
+    row(
+      section,
+      `ef ${ef}: recall@10`,
+      '',
+      [sutra.recall],
+      bars ? { text: '>= 0.95 at ef <= 128', atLeast: 0.95 } : undefined,
+      `usearch alone ${alone.recall.toFixed(3)}`,
+    );
+    const { p50, p99 } = sutra.latencyUs;
+    row(
+      section,
+      `ef ${ef}: searches, one after another`,
+      '1/s',
+      sutra.perSecond,
+      undefined,
+      `p50 ${Math.round(p50)}, p99 ${Math.round(p99)} us; ${Math.round(median(sutra.cpuUs))} us of CPU, alone ${Math.round(median(alone.cpuUs))}`,
+    );
+    const ratio = (ours: readonly number[]): number[] =>
+      ours.map((perSecond, round) => perSecond / (alone.perSecond[round] ?? NaN));
+    row(section, `ef ${ef}: one after another, to usearch alone`, 'x', ratio(sutra.perSecond));
+    const cpu = sutra.cpuUs.map((us, round) => us / (alone.cpuUs[round] ?? NaN));
+    row(section, `ef ${ef}: CPU of all threads, to usearch alone`, 'x', cpu);
+    row(
+      section,
+      `ef ${ef}: 8 at once, to usearch alone`,
+      'x',
+      ratio(figures.atOncePerSecond),
+      bars ? { text: '>= 0.9', atLeast: 0.9 } : undefined,
+    );
+  }
+}
+
+/** The store with its index in fresh processes: opening it, its memory, and what others feel while the index catches up. */
+async function besideVectorRows(set: {
+  readonly directory: string;
+  readonly kind: 'clustered' | 'uniform';
+  readonly count: number;
+  readonly dimension: number;
+}): Promise<void> {
+  const { vectorQueries: queries, vectorExtra: extra, quietMs } = size;
+  const opens = await repeated(size.vectorRounds, () => runCase('vectorOpen', { ...set, queries }));
+  detail['vectorOpen'] = opens;
+  const section = 'a store with its index, opened in a fresh process';
+  const bar = { text: '< 1,000', atMost: 1000 };
+  const open = (figure: (opened: CaseFigures<'vectorOpen'>) => number): number[] =>
+    opens.map(figure);
+  row(
+    section,
+    'open to first read',
+    'ms',
+    open((o) => o.openToReadMs),
+    bar,
+  );
+  row(
+    section,
+    'open to first search',
+    'ms',
+    open((o) => o.openToSearchMs),
+    bar,
+  );
+  row(
+    section,
+    'open to the whole index',
+    'ms',
+    open((o) => o.openToIndexMs),
+    bar,
+  );
+  row(
+    section,
+    'resident after searching, a vector',
+    'bytes',
+    open((o) => o.residentPerVector),
+    { text: '<= 2,200', atMost: 2200 },
+    opens.map(({ after }) => `${Math.round(after.fileMb)} MiB of files`).at(-1),
+  );
+  const caught = await runCase('vectorCatchUp', { ...set, extra, quietMs });
+  detail['vectorCatchUp'] = caught;
+  const { without, during } = caught;
+  const beside = 'reads and writes beside the index';
+  for (const [phase, label] of [
+    [without, 'index idle'],
+    [during, 'index catching up'],
+  ] as const) {
+    const judged = phase === during;
+    row(
+      beside,
+      `${label}: acknowledgement p99`,
+      'ms',
+      [phase.acknowledgementMs.p99],
+      judged ? { text: '<= 2x idle', atMost: 2 * without.acknowledgementMs.p99 } : undefined,
+      judged ? `${caught.behind} vectors behind, ${Math.round(phase.ms)} ms` : undefined,
+    );
+    row(
+      beside,
+      `${label}: read p99`,
+      'us',
+      [phase.readUs.p99],
+      judged ? { text: '<= 2x idle', atMost: 2 * without.readUs.p99 } : undefined,
+      `max ${Math.round(phase.readUs.max)}`,
+    );
+    row(beside, `${label}: event loop held, longest`, 'ms', [phase.longestTurnMs]);
   }
 }
 

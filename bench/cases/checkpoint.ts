@@ -57,7 +57,7 @@ export async function checkpointLatency(parameters: {
 }
 
 /** A writer that awaits each acknowledgement and rests a millisecond, and a reader that does the same. */
-class SteadyLoad {
+export class SteadyLoad {
   written = 0;
   private readonly random = new Random(3);
 
@@ -66,13 +66,15 @@ class SteadyLoad {
     private readonly concepts: number,
   ) {}
 
-  async during(work: Promise<unknown>): Promise<PhaseFigures> {
+  async during(
+    work: Promise<unknown>,
+    watch: { stop(): Promise<number> } = new LoopWatch(),
+  ): Promise<PhaseFigures> {
     const { storage, concepts, random } = this;
     const start = performance.now();
     let running = true;
     const acknowledgements: number[] = [];
     const reads: number[] = [];
-    const watch = new LoopWatch();
     const writer = async (): Promise<void> => {
       while (running) {
         const i = concepts + this.written++;
