@@ -130,6 +130,11 @@ export function switchFlag(name: string, summary: string): BooleanFlag<boolean> 
   return Flags.boolean({ summary, env: environmentName(name) });
 }
 
+/** One that is on unless `--no-NAME` or its variable says otherwise. */
+export function negatableFlag(name: string, summary: string): BooleanFlag<boolean> {
+  return Flags.boolean({ summary, env: environmentName(name), default: true, allowNo: true });
+}
+
 /** One that must be typed: consent is not left behind in an environment. */
 export function consentFlag(summary: string): BooleanFlag<boolean> {
   return Flags.boolean({ summary });

@@ -1,10 +1,9 @@
 import { matchesDocument } from '../cli/documents.js';
 import { readEmbedding } from '../cli/embedding-file.js';
-import { embeddingFlag, integer, parseNumber, setting } from '../cli/flags.js';
+import { embeddingFlag, integer, negatableFlag, parseNumber, setting } from '../cli/flags.js';
 import { matchesText } from '../cli/render.js';
 import { StoreCommand } from '../cli/store-command.js';
 import { SutraError } from '../errors.js';
-import * as Flags from '@oclif/core/flags';
 import { refuse } from '../storage/settings.js';
 import type { SearchOptions, Storage, VectorMatch } from '../storage/storage.js';
 import {
@@ -58,20 +57,21 @@ export default class Search extends StoreCommand {
       helpValue: 'N',
       defaultHelp: String(DEFAULT_HOPS),
     }),
-    content: Flags.boolean({
-      summary: 'Answer with the content of each concept; --no-content leaves it out.',
-      default: true,
-      allowNo: true,
-    }),
+    content: negatableFlag(
+      'content',
+      'Answer with the content of each concept; --no-content leaves it out.',
+    ),
   };
 
   async run() {
-    const { flags } = await this.parse(Search);
+    const { flags, raw } = await this.parse(Search);
     const { embedding, like, within, content } = flags;
     if ((embedding === undefined) === (like === undefined)) {
       throw new SutraError('INVALID_ARGUMENT', 'give one of --embedding FILE and --like ID');
     }
-    if (flags.hops !== undefined && within === undefined) {
+    // SUTRA_HOPS is for the searches that it concerns; typed without --within it is a mistake.
+    const typed = raw.some((token) => token.type === 'flag' && token.flag === 'hops');
+    if (typed && within === undefined) {
       throw new SutraError('INVALID_ARGUMENT', '--hops: needs --within ID');
     }
     const given = embedding === undefined ? undefined : await readEmbedding(embedding);
