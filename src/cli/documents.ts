@@ -151,12 +151,15 @@ function serverDocument(server: ServerStats) {
     disk_free_bytes: server.diskFreeBytes,
     disk_total_bytes: server.diskTotalBytes,
     loop_delay: histogramDocument(server.loopDelay),
-    calls: server.calls.map(({ method, started, inFlight, handled, latency }) => ({
-      method,
-      started,
-      in_flight: inFlight,
-      handled,
-      latency: histogramDocument(latency),
+    calls: server.calls.map((call) => ({
+      method: call.method,
+      type: call.type,
+      started: call.started,
+      in_flight: call.inFlight,
+      received: call.received,
+      sent: call.sent,
+      handled: call.handled,
+      latency: histogramDocument(call.latency),
     })),
   };
 }

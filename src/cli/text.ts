@@ -34,10 +34,12 @@ function escape(character: string): string {
 
 /** JSON on one line whose characters cannot drive a terminal either: JSON.stringify leaves DEL, C1 and the like as is. */
 export function safeJson(value: unknown): string {
-  return JSON.stringify(value).replace(
-    UNSAFE,
-    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+  return safeJsonText(JSON.stringify(value));
+}
+
+/** The same for what is JSON already, on one line. */
+export function safeJsonText(json: string): string {
+  return json.replace(UNSAFE, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 /** The text's first words on one line, white space collapsed, cut to so many cells. */

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { reportFailure } from '../cli/failure.js';
 import { integer, jsonFlag, setting, storagePathFlag, text } from '../cli/flags.js';
 import { terminationSignal } from '../cli/interrupt.js';
-import { stderrLogger } from '../cli/logger.js';
+import { parseLogFormat, parseLogLevel, stderrLogger } from '../cli/logger.js';
 import { SutraCommand } from '../cli/sutra-command.js';
 import { safeJson, safeLine } from '../cli/text.js';
 import { EXIT } from '../errors.js';
@@ -20,6 +20,9 @@ import {
 import { VERSION } from '../version.js';
 
 const DEFAULT_HOST = '0.0.0.0';
+/** Metrics tell much and ask for no token: on this machine only, unless told otherwise. */
+const DEFAULT_METRICS_HOST = '127.0.0.1';
+const DEFAULT_SLOW_MS = 1_000;
 /** Container runtimes kill ten seconds after SIGTERM; the last group commit and the seal need some of them. */
 const DRAIN_MS = 8_000;
 /** An opening that takes longer, such as a long replay, is worth a line in the log. */
@@ -75,6 +78,33 @@ export default class Serve extends SutraCommand {
       helpValue: 'always|interval',
       defaultHelp: 'always',
     }),
+    'metrics-port': setting('metrics-port', integer(0, 65_535), {
+      summary:
+        'Answer /metrics for Prometheus, /healthz and /readyz over HTTP on this port; 0 picks a free one.',
+      helpValue: 'PORT',
+      defaultHelp: 'none',
+    }),
+    'metrics-host': setting('metrics-host', text('an address or a host name'), {
+      summary: 'Answer them on this address.',
+      helpValue: 'HOST',
+      defaultHelp: DEFAULT_METRICS_HOST,
+    }),
+    'log-level': setting('log-level', parseLogLevel, {
+      summary: 'Log what is at least so grave.',
+      helpValue: 'info|warn|error',
+      defaultHelp: 'info',
+    }),
+    'log-format': setting('log-format', parseLogFormat, {
+      summary: 'Log lines for people, or a JSON document a line.',
+      helpValue: 'pretty|json',
+      defaultHelp: 'pretty, json with --json',
+    }),
+    'slow-ms': setting('slow-ms', integer(0, 3_600_000), {
+      summary:
+        'Log calls that take so many milliseconds, with the sizes of what they asked; 0: none.',
+      helpValue: 'MS',
+      defaultHelp: String(DEFAULT_SLOW_MS),
+    }),
   };
 
   async run(): Promise<void> {
@@ -82,7 +112,10 @@ export default class Serve extends SutraCommand {
     const signal = terminationSignal();
     // A daemon whose stdout has lost its reader keeps serving: only start-up writes there.
     process.stdout.removeAllListeners('error').on('error', () => undefined);
-    const logger = stderrLogger(flags.json);
+    const logger = await stderrLogger({
+      format: flags['log-format'] ?? (flags.json ? 'json' : 'pretty'),
+      level: flags['log-level'] ?? 'info',
+    });
 
     const host = flags.host ?? DEFAULT_HOST;
     const path = flags.storage ?? DEFAULT_STORAGE_PATH;
@@ -92,6 +125,7 @@ export default class Serve extends SutraCommand {
       durability: flags.durability ?? ('always' as const),
     };
     const vectorDim = flags['vector-dim'];
+    const slowMs = flags['slow-ms'] ?? DEFAULT_SLOW_MS;
 
     const [{ ConcurrentStorage }, { startServer }, { checkAddress }, { serviceManager }] =
       await Promise.all([
@@ -103,6 +137,17 @@ export default class Serve extends SutraCommand {
     const manager = serviceManager(logger);
     const port = flags.port ?? DEFAULT_PORT;
     await checkAddress(host, port);
+    const metricsPort = flags['metrics-port'];
+    const metrics =
+      metricsPort === undefined
+        ? null
+        : await import('../server/metrics-endpoint.js').then(({ startMetricsEndpoint }) =>
+            startMetricsEndpoint({
+              host: flags['metrics-host'] ?? DEFAULT_METRICS_HOST,
+              port: metricsPort,
+              logger,
+            }),
+          );
     const opening = setTimeout(() => {
       logger.info(`opening ${path}`);
     }, SLOW_OPEN_MS);
@@ -113,19 +158,24 @@ export default class Serve extends SutraCommand {
     }).finally(() => {
       clearTimeout(opening);
     });
-    const server = await startServer(storage, { host, port, logger, directory: path }).catch(
-      async (error: unknown) => {
-        await storage.close();
-        throw error;
-      },
-    );
+    const server = await startServer(storage, {
+      host,
+      port,
+      logger,
+      slowMs,
+      directory: path,
+    }).catch(async (error: unknown) => {
+      await storage.close();
+      throw error;
+    });
+    metrics?.watch(server);
     storage.announce(reachableAddress(host, server.port));
     storage.verifyInBackground();
 
     const { dimension, sequence, vectors } = await storage.stats();
     const { concepts, edges, replayed, openMs } = storage.opened;
-    const document = {
-      message: `listening on ${server.address}`,
+    const message = `listening on ${server.address}`;
+    const figures = {
       address: server.address,
       host,
       port: server.port,
@@ -142,9 +192,16 @@ export default class Serve extends SutraCommand {
       sequence,
       replayed,
       open_ms: Math.round(openMs * 1000) / 1000,
+      ...(metrics === null ? {} : { metrics_address: metrics.address }),
     };
+    logger.info(
+      `serving ${resolve(path)} at ${server.address}: ${concepts} concepts, ${edges} associations, ` +
+        `${replayed} writes replayed, opened in ${figures.open_ms} ms`,
+      { event: 'start', ...figures },
+    );
+    const document = { message, ...figures };
     process.stdout.write(`${flags.json ? safeJson(document) : startText(document)}\n`);
-    manager.ready(document.message);
+    manager.ready(message);
 
     const failure = await Promise.race([aborted(signal), storage.failed]);
     if (failure !== undefined) {
@@ -153,10 +210,17 @@ export default class Serve extends SutraCommand {
       process.exit(EXIT.FAILED);
     }
     manager.stopping();
-    logger.info('draining');
+    logger.info('draining', { event: 'drain' });
+    const drainedFrom = performance.now();
+    const { written } = await storage.stats();
     const { abandonedCalls } = await server.drain(DRAIN_MS);
+    await metrics?.close();
     await storage.close({ cancelCheckpoint: true });
-    logger.info(abandonedCalls === 0 ? 'stopped' : `stopped; ${abandonedCalls} calls were cut off`);
+    const drainMs = Math.round(performance.now() - drainedFrom);
+    logger.info(
+      abandonedCalls === 0 ? 'stopped' : `stopped; ${abandonedCalls} calls were cut off`,
+      { event: 'stop', duration_ms: drainMs, abandoned_calls: abandonedCalls, written },
+    );
   }
 }
 
@@ -172,6 +236,7 @@ interface Started {
   readonly edges: number;
   readonly replayed: number;
   readonly open_ms: number;
+  readonly metrics_address?: string;
 }
 
 /** The settings, what was loaded, and, last, the line that scripts wait for. */
@@ -183,6 +248,9 @@ function startText(started: Started): string {
     `  reconcile-ms  ${started.reconcile_ms}`,
     `  threshold     ${started.threshold}`,
     `  vector-dim    ${started.vector_dim}`,
+    ...(started.metrics_address === undefined
+      ? []
+      : [`  metrics       ${started.metrics_address}`]),
     `loaded ${started.concepts} concepts, ${started.edges} edges in ${started.open_ms} ms ` +
       `(${started.replayed} writes replayed from the log)`,
     started.message,

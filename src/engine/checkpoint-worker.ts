@@ -4,12 +4,17 @@ import { parentPort, workerData } from 'node:worker_threads';
 
 import { toSutraError } from '../errors.js';
 import { runCheckpoint, type CheckpointRequest, type CheckpointResult } from './checkpoint.js';
-import type { Logger } from './logger.js';
+import type { LogFields, Logger } from './logger.js';
 import { NodeDisk } from './node-disk.js';
 import { translate } from './recovery.js';
 
 export type CheckpointMessage =
-  | { readonly kind: 'log'; readonly level: keyof Logger; readonly message: string }
+  | {
+      readonly kind: 'log';
+      readonly level: keyof Logger;
+      readonly message: string;
+      readonly fields?: LogFields;
+    }
   | { readonly kind: 'progress'; readonly written: number; readonly expected: number }
   | { readonly kind: 'done'; readonly result: CheckpointResult }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string };
@@ -21,11 +26,11 @@ const post = (message: CheckpointMessage): void => {
   port.postMessage(message);
 };
 const logger: Logger = {
-  info: (message) => {
-    post({ kind: 'log', level: 'info', message });
+  info: (message, fields = {}) => {
+    post({ kind: 'log', level: 'info', message, fields });
   },
-  warn: (message) => {
-    post({ kind: 'log', level: 'warn', message });
+  warn: (message, fields = {}) => {
+    post({ kind: 'log', level: 'warn', message, fields });
   },
   error: (message) => {
     post({ kind: 'log', level: 'error', message });

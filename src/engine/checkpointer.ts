@@ -240,6 +240,15 @@ export class Checkpointer {
     logger.info(
       `checkpoint: ${base.conceptCount} concepts, ${base.edgeCount} associations at sequence ` +
         `${base.sequence}, ${base.fileBytes} bytes in ${Math.round(this.lastDurationMs)} ms`,
+      {
+        event: 'checkpoint',
+        concepts: base.conceptCount,
+        associations: base.edgeCount,
+        sequence: base.sequence,
+        replayed: result.replayed,
+        bytes: base.fileBytes,
+        duration_ms: Math.round(this.lastDurationMs),
+      },
     );
     try {
       await this.removeObsolete(result.previousSequence);

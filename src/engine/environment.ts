@@ -122,7 +122,7 @@ function startWorker(
   });
   const done = new Promise<CheckpointResult>((resolve, reject) => {
     worker.on('message', (message: CheckpointMessage) => {
-      if (message.kind === 'log') logger[message.level](message.message);
+      if (message.kind === 'log') logger[message.level](message.message, message.fields);
       else if (message.kind === 'progress') onProgress(message.written, message.expected);
       else if (message.kind === 'done') resolve(message.result);
       else {

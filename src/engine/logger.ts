@@ -1,9 +1,12 @@
 /** Where the engine says what operators should know; comes in by constructor, so the engine knows no console. */
 export interface Logger {
-  info(message: string): void;
-  warn(message: string): void;
+  /** fields: the message's figures, for logs that machines read. */
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
   error(message: string): void;
 }
+
+export type LogFields = Readonly<Record<string, string | number | boolean>>;
 
 export const silentLogger: Logger = {
   info: () => undefined,

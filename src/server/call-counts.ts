@@ -4,28 +4,43 @@
  */
 
 import { LatencyRecorder } from '../latency.js';
-import type { CallStats, StatusCount } from '../storage/storage.js';
+import type { CallStats, CallType, StatusCount } from '../storage/storage.js';
 
 /** google.rpc.Code runs from 0 to 16. */
 const CODES = 17;
 
 export class CallCounter {
   started = 0;
+  /** Messages; of a unary call at most one each way. A stream's are counted by whoever reads and writes them. */
+  received = 0;
+  sent = 0;
   readonly latency = new LatencyRecorder();
   private ended = 0;
   private readonly codes = new Float64Array(CODES);
 
-  constructor(readonly method: string) {}
+  constructor(
+    readonly method: string,
+    readonly type: CallType,
+  ) {}
 
   begin(): void {
     this.started++;
+    if (this.type === 'unary') this.received++;
   }
 
   /** Pairs with one begin(). */
   end(code: number, ms: number): void {
     this.ended++;
+    if (this.type === 'unary' && code === 0) this.sent++;
     this.codes[code] = (this.codes[code] ?? 0) + 1;
     this.latency.record(ms * 1000);
+  }
+
+  /** One that came to an end before there was a request to handle: it has no latency. */
+  refused(code: number): void {
+    this.started++;
+    this.ended++;
+    this.codes[code] = (this.codes[code] ?? 0) + 1;
   }
 
   stats(): CallStats {
@@ -35,8 +50,11 @@ export class CallCounter {
     });
     return {
       method: this.method,
+      type: this.type,
       started: this.started,
       inFlight: this.started - this.ended,
+      received: this.received,
+      sent: this.sent,
       handled,
       latency: this.latency.histogram(),
     };
@@ -47,13 +65,18 @@ export class CallCounts {
   private readonly counters = new Map<string, CallCounter>();
 
   /** The counter of a method; the same for the same name. */
-  of(method: string): CallCounter {
+  of(method: string, type: CallType = 'unary'): CallCounter {
     let counter = this.counters.get(method);
     if (counter === undefined) {
-      counter = new CallCounter(method);
+      counter = new CallCounter(method, type);
       this.counters.set(method, counter);
     }
     return counter;
+  }
+
+  /** A call that was refused from its headers or its size. Paths that are none of ours are not counted by name. */
+  refused(path: string, code: number): void {
+    this.counters.get(path.slice(path.lastIndexOf('/') + 1))?.refused(code);
   }
 
   stats(): CallStats[] {

@@ -198,7 +198,7 @@ function makeServer({ tls, onConnection }: ListenOptions): Server {
   return server;
 }
 
-function bindError(
+export function bindError(
   error: NodeJS.ErrnoException,
   host: string,
   address: string,

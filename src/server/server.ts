@@ -7,8 +7,9 @@
  */
 
 import { Server, ServerCredentials, type ServerOptions as GrpcOptions } from '@grpc/grpc-js';
+import { STATUS } from '../errors.js';
 import { formatAddress } from '../storage/address.js';
-import type { ServerStats, Storage } from '../storage/storage.js';
+import type { HealthAnswer, ServerStats, Storage, StorageStats } from '../storage/storage.js';
 import { MAX_BATCH_BYTES } from '../storage/validation.js';
 import { Access, type Tokens } from './access.js';
 import { CallCounts } from './call-counts.js';
@@ -19,6 +20,7 @@ import { SILENT, type ServerLogger } from './logger.js';
 import { ProcessWatch } from './process-watch.js';
 import { addReflection, REFLECTION_PATHS } from './reflection.js';
 import { createService } from './service.js';
+import { SlowCalls } from './slow-calls.js';
 import { guardStreams, StreamGuard, type GuardLimits } from './stream-guard.js';
 import type { TlsIdentity } from './tls.js';
 import { VERSION } from '../version.js';
@@ -29,6 +31,8 @@ export interface ServerOptions {
   /** 0 picks a free one; RunningServer.port says which. */
   readonly port: number;
   readonly logger?: ServerLogger;
+  /** Calls that take longer are logged; 0 or absent: none. */
+  readonly slowMs?: number;
   /** Where the store is, for the statistics to say how much space is left there. */
   readonly directory?: string;
   /** Calls at once on one connection; default 100. */
@@ -81,6 +85,10 @@ export interface RunningServer {
   readonly address: string;
   /** New tokens count from the next call on, a new certificate from the next connection on. */
   replaceSecrets(secrets: Secrets): void;
+  /** What GetStats answers. */
+  stats(): Promise<StorageStats>;
+  /** Whether it should get calls, and why not. */
+  readiness(): Promise<HealthAnswer>;
   /** Resolves when the server is gone; the first call's timeout counts. Storage stays open. */
   drain(timeoutMs: number): Promise<DrainReport>;
 }
@@ -119,6 +127,7 @@ export async function startServer(
   const service = createService(storage, {
     gate,
     counts,
+    slow: new SlowCalls(options.slowMs ?? 0, logger),
     logger,
     serverStats,
     streamIdleMs: options.streamIdleMs ?? STREAM_IDLE_MS,
@@ -136,6 +145,7 @@ export async function startServer(
     (headers, session) => access.check(headers, session),
     new Set([...streaming.map(({ path }) => path), ...REFLECTION_PATHS]),
     logger,
+    (headers, error) => counts.refused(headers[':path'] ?? '', STATUS[error.status]),
   );
   guardStreams(server, guard);
 
@@ -179,6 +189,15 @@ export async function startServer(
     replaceSecrets: ({ tokens, tls }) => {
       if (tokens !== undefined) access.replace(tokens);
       if (tls !== undefined) listener.replaceTls(tls);
+    },
+    stats: async () => {
+      const [stats, server] = await Promise.all([storage.stats(), serverStats()]);
+      return { ...stats, server };
+    },
+    readiness: async () => {
+      // A drain ends with the storage closed, which then answers nothing.
+      if (draining !== null) return { healthy: false, status: 'draining', uptimeSeconds: 0 };
+      return storage.healthCheck();
     },
     drain: (timeoutMs) => (draining ??= drain(timeoutMs)),
   };

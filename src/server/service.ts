@@ -21,6 +21,7 @@ import { CallContext, type CancellableCall } from './call-context.js';
 import type { CallCounts } from './call-counts.js';
 import type { CallGate } from './call-gate.js';
 import type { ServerLogger } from './logger.js';
+import type { SlowCalls } from './slow-calls.js';
 import { sendAnswers, type Outgoing } from './streams.js';
 
 export interface Service {
@@ -33,6 +34,7 @@ const NO_OPTIONS: CallOptions = {};
 export interface ServiceOptions {
   readonly gate: CallGate;
   readonly counts: CallCounts;
+  readonly slow: SlowCalls;
   readonly logger: ServerLogger;
   /** What the server adds to the storage's statistics. */
   readonly serverStats: () => Promise<ServerStats>;
@@ -41,7 +43,7 @@ export interface ServiceOptions {
 }
 
 export function createService(storage: Storage, options: ServiceOptions): Service {
-  const { gate, counts, logger, serverStats, streamIdleMs } = options;
+  const { gate, counts, slow, logger, serverStats, streamIdleMs } = options;
   const definition: Record<string, ServiceDefinition[string]> = {};
   const implementation: UntypedServiceImplementation = {};
 
@@ -58,10 +60,15 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
     ): void => {
       const startMs = performance.now();
       counter.begin();
+      const ended = (code: number): void => {
+        const ms = performance.now() - startMs;
+        counter.end(code, ms);
+        if (ms >= slow.limitMs) slow.note(name, code, ms, call);
+      };
       const refuse = (error: unknown): void => {
         const told = statusOf(error, name, logger);
         callback(told);
-        counter.end(told.code, performance.now() - startMs);
+        ended(told.code);
       };
       if (!gate.enter()) {
         refuse(new SutraError('UNAVAILABLE', 'the server is draining and takes no new calls'));
@@ -70,7 +77,7 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
       answer(call, run).then(
         (response) => {
           callback(null, response);
-          counter.end(status.OK, performance.now() - startMs);
+          ended(status.OK);
           gate.leave();
         },
         (error: unknown) => {

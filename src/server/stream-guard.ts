@@ -47,6 +47,9 @@ export interface GuardLimits {
 /** Decides from the headers whether a call may begin; throws the SutraError to answer when it may not. */
 export type Admission = (headers: IncomingHttpHeaders, session: ServerHttp2Session) => void;
 
+/** Told of every call that was refused before a handler saw it, and still has its headers. */
+export type OnRefused = (headers: IncomingHttpHeaders, error: SutraError) => void;
+
 type StreamHandler = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
 type Listener = (chunk?: Buffer) => void;
@@ -81,6 +84,7 @@ export class StreamGuard {
     admission: Admission,
     streaming: ReadonlySet<string>,
     logger: ServerLogger,
+    private readonly onRefused: OnRefused = () => undefined,
   ) {
     this.limits = limits;
     this.admission = admission;
@@ -107,7 +111,9 @@ export class StreamGuard {
       this.makeRoom();
     } catch (error) {
       if (!(error instanceof SutraError)) this.logger.error('a call was refused by a bug', error);
-      refuse(stream, error instanceof SutraError ? error : unexpected());
+      const told = error instanceof SutraError ? error : unexpected();
+      this.onRefused(headers, told);
+      refuse(stream, told);
       return;
     }
     const endListeners = stream.listeners('end');
@@ -202,7 +208,10 @@ export class StreamGuard {
       {
         message: (chunk) => read.call(stream, chunk),
         end: () => end.call(stream),
-        refuse: (error) => refuse(stream, error),
+        refuse: (error) => {
+          this.onRefused(headers, error);
+          refuse(stream, error);
+        },
       },
     );
     stream.off('data', read);

@@ -288,12 +288,20 @@ export interface StatusCount {
   readonly count: number;
 }
 
+/** In the words of the gRPC ecosystem's metrics. */
+export type CallType = 'unary' | 'client_stream' | 'server_stream' | 'bidi_stream';
+
 /** One method of a server, since its start. */
 export interface CallStats {
   /** As in the .proto: LearnConcept. */
   readonly method: string;
+  /** A CallType, or one of a newer server. */
+  readonly type: string;
   readonly started: number;
   readonly inFlight: number;
+  /** Messages from and to clients. */
+  readonly received: number;
+  readonly sent: number;
   /** Only codes that came up, in their order; 0 is OK. */
   readonly handled: readonly StatusCount[];
   /** From the request in memory to the answer handed over, whatever its code. */

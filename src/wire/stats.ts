@@ -105,7 +105,14 @@ const SERVER_FIELDS: Fields<ServerStats> = {
 const LOOP_DELAY = 30;
 const CALLS = 31;
 
-const CALL_FIELDS: Fields<CallStats> = { method: [1, ''], started: [2, 0], inFlight: [3, 0] };
+const CALL_FIELDS: Fields<CallStats> = {
+  method: [1, ''],
+  started: [2, 0],
+  inFlight: [3, 0],
+  type: [6, ''],
+  received: [7, 0],
+  sent: [8, 0],
+};
 const HANDLED = 4;
 const LATENCY = 5;
 
