@@ -145,7 +145,7 @@ export async function startServer(
     (headers, session) => access.check(headers, session),
     new Set([...streaming.map(({ path }) => path), ...REFLECTION_PATHS]),
     logger,
-    (headers, error) => counts.refused(headers[':path'] ?? '', STATUS[error.status]),
+    (path, error) => counts.refused(path, STATUS[error.status]),
   );
   guardStreams(server, guard);
 

@@ -47,8 +47,8 @@ export interface GuardLimits {
 /** Decides from the headers whether a call may begin; throws the SutraError to answer when it may not. */
 export type Admission = (headers: IncomingHttpHeaders, session: ServerHttp2Session) => void;
 
-/** Told of every call that was refused before a handler saw it, and still has its headers. */
-export type OnRefused = (headers: IncomingHttpHeaders, error: SutraError) => void;
+/** Told of calls that were refused before a handler saw them. */
+export type OnRefused = (path: string, error: SutraError) => void;
 
 type StreamHandler = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
@@ -104,6 +104,8 @@ export class StreamGuard {
     // Reset or lost before it could be looked at.
     if (stream.destroyed || stream.closed) return;
     stream.on('error', () => undefined);
+    // grpc-js takes it out of the headers.
+    const path = headers[':path'] ?? '';
     try {
       this.checkHeaders(headers);
       const { session } = stream;
@@ -112,7 +114,7 @@ export class StreamGuard {
     } catch (error) {
       if (!(error instanceof SutraError)) this.logger.error('a call was refused by a bug', error);
       const told = error instanceof SutraError ? error : unexpected();
-      this.onRefused(headers, told);
+      this.onRefused(path, told);
       refuse(stream, told);
       return;
     }
@@ -127,7 +129,7 @@ export class StreamGuard {
     const added = (stream.listeners('end') as Listener[]).filter(
       (listener) => !endListeners.includes(listener),
     );
-    this.watch(stream, headers, this.takeBody(stream, headers, added));
+    this.watch(stream, headers, this.takeBody(stream, headers, path, added));
   }
 
   private checkHeaders(headers: IncomingHttpHeaders): void {
@@ -191,6 +193,7 @@ export class StreamGuard {
   private takeBody(
     stream: ServerHttp2Stream,
     headers: IncomingHttpHeaders,
+    path: string,
     endListeners: readonly Listener[],
   ): Upload | null {
     const [read, ...others] = stream.listeners('data') as Listener[];
@@ -209,7 +212,7 @@ export class StreamGuard {
         message: (chunk) => read.call(stream, chunk),
         end: () => end.call(stream),
         refuse: (error) => {
-          this.onRefused(headers, error);
+          this.onRefused(path, error);
           refuse(stream, error);
         },
       },

@@ -109,3 +109,22 @@ test('the process and its connections', async () => {
     await close();
   }
 });
+
+test('a call that is refused before a handler sees it is counted, without a latency', async () => {
+  const { client, server, close } = await serveStorage(
+    await ConcurrentStorage.open(temporaryPath()),
+    { tokens: { full: ['a full token of some length'], readOnly: [] } },
+  );
+  try {
+    await expectError(client.queryConcept('a'), 'UNAUTHENTICATED');
+    const refused = call((await server.stats()).server, 'QueryConcept');
+    expect(refused).toMatchObject({
+      started: 1,
+      inFlight: 0,
+      handled: [{ code: status.UNAUTHENTICATED, count: 1 }],
+    });
+    expect(latencyCount(refused.latency)).toBe(0);
+  } finally {
+    await close();
+  }
+});
