@@ -77,7 +77,9 @@ function drawing({ trend, share, label }: Fact, room: number, { glyphs }: Look):
   if (share !== undefined) {
     const short = Math.max(4, cells);
     if (room < short + 2) return ' '.repeat(room);
-    return gauge(share, short, glyphs).padStart(room - 1).concat(' ');
+    return gauge(share, short, glyphs)
+      .padStart(room - 1)
+      .concat(' ');
   }
   if (trend === undefined || cells < 5) return ' '.repeat(room);
   return ' '.repeat(indent) + sparkline(trend, cells, glyphs) + ' '.repeat(right);

@@ -78,8 +78,11 @@ export function callOf(stats: StorageStats, method: string): CallStats | undefin
 
 const NOT_CALLED: CallStats = {
   method: '',
+  type: '',
   started: 0,
   inFlight: 0,
+  received: 0,
+  sent: 0,
   handled: [],
   latency: { counts: [], sumUs: 0 },
 };

@@ -25,7 +25,7 @@ export class CallCounter {
 
   begin(): void {
     this.started++;
-    if (this.type === 'unary') this.received++;
+    if (this.type === 'unary' || this.type === 'server_stream') this.received++;
   }
 
   /** Pairs with one begin(). */

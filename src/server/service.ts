@@ -18,7 +18,7 @@ import type { CallOptions, ServerStats, Storage } from '../storage/storage.js';
 import { DecodeFailure, METHODS, type Method } from '../wire/methods.js';
 import { CODE_TRAILER, DETAILS_TRAILER, HINT_TRAILER, encodeError } from '../wire/status.js';
 import { CallContext, type CancellableCall } from './call-context.js';
-import type { CallCounts } from './call-counts.js';
+import type { CallCounter, CallCounts } from './call-counts.js';
 import type { CallGate } from './call-gate.js';
 import type { ServerLogger } from './logger.js';
 import type { SlowCalls } from './slow-calls.js';
@@ -95,10 +95,11 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
   ): void {
     const { name } = method;
     definition[name] = definitionOf(method);
+    const counter = counts.of(name, 'server_stream');
     implementation[name] = (
       call: ServerWritableStream<Request | DecodeFailure, Response>,
     ): void => {
-      stream(call, name, (signal) => {
+      stream(call, counter, (signal) => {
         const { request } = call;
         if (request instanceof DecodeFailure) throw request.error;
         return run(request, { signal });
@@ -109,13 +110,12 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
   /** Runs a stream inside the gate, to its end. What its client's deadline does comes as a cancellation. */
   function stream<Response>(
     call: Outgoing<Response> & CancellableCall,
-    name: string,
+    counter: CallCounter,
     answers: (signal: AbortSignal) => AsyncIterable<Response>,
   ): void {
     const startMs = performance.now();
-    const counter = counts.of(name);
     counter.begin();
-    const told = (error: unknown): StatusObject => statusOf(error, name, logger);
+    const told = (error: unknown): StatusObject => statusOf(error, counter.method, logger);
     if (!gate.enter()) {
       const draining = told(
         new SutraError('UNAVAILABLE', 'the server is draining and takes no new calls'),
@@ -129,7 +129,13 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
       controller.abort(new SutraError('CANCELLED', 'the client cancelled the call or went away'));
     });
     const { signal } = controller;
-    const sent = sendAnswers(call, () => answers(signal), signal, streamIdleMs, told);
+    const sent = sendAnswers(
+      call,
+      () => counted(answers(signal), counter),
+      signal,
+      streamIdleMs,
+      told,
+    );
     const leave = (code: number): void => {
       counter.end(code, performance.now() - startMs);
       gate.leave();
@@ -196,6 +202,13 @@ function definitionOf<Request, Response>(
     responseSerialize: method.encodeResponse,
     responseDeserialize: method.decodeResponse,
   };
+}
+
+async function* counted<T>(answers: AsyncIterable<T>, counter: CallCounter): AsyncIterable<T> {
+  for await (const answer of answers) {
+    counter.sent++;
+    yield answer;
+  }
 }
 
 /** Rejects with whatever was thrown, synchronously or not. */

@@ -62,6 +62,9 @@ export function statsAt(seconds: number, change: Partial<StorageStats> = {}): St
       method,
       started: all,
       inFlight: Math.min(all, Math.round(perSecond / 900)),
+      type: 'unary',
+      received: all,
+      sent: all,
       handled: [
         { code: 0, count: all - failed },
         ...(failed === 0 ? [] : [{ code: 5, count: failed }]),

@@ -57,11 +57,7 @@ test('every method has its series from the first scrape on, at zero', async () =
   const { metrics } = await watched();
   const first = await scrape(metrics);
   for (const { name } of Object.values(METHODS)) {
-    const labels = {
-      grpc_type: 'unary',
-      grpc_service: 'sutra.storage.StorageService',
-      grpc_method: name,
-    };
+    const labels = { grpc_service: 'sutra.storage.StorageService', grpc_method: name };
     expect(first.value('grpc_server_started_total', labels), name).toBe(0);
     for (const grpc_code of ['OK', 'InvalidArgument', 'ResourceExhausted', 'Canceled']) {
       expect(first.value('grpc_server_handled_total', { ...labels, grpc_code })).toBe(0);
@@ -72,6 +68,8 @@ test('every method has its series from the first scrape on, at zero', async () =
     expect(first.value('grpc_server_msg_received_total', labels)).toBe(0);
     expect(first.value('grpc_server_msg_sent_total', labels)).toBe(0);
   }
+  const scan = { grpc_type: 'server_stream', grpc_method: 'Scan' };
+  expect(first.value('grpc_server_started_total', scan)).toBe(0);
   expect(first.value('sutra_ready')).toBe(1);
   expect(first.value('sutra_log_sync_seconds_count')).toBe(0);
   expect(first.value('process_resident_memory_bytes')).toBeGreaterThan(0);
@@ -107,6 +105,12 @@ test('figures are those of GetStats, and a scrape is repeatable', async () => {
   expect(seen.value('sutra_checkpoints_total')).toBe(1);
   expect(seen.value('sutra_connections')).toBe(1);
   expect(seen.value('sutra_info', { uuid: stats.uuid, durability: 'always' })).toBe(1);
+  const pages = [];
+  for await (const page of client.scan()) pages.push(page);
+  const scanned = await scrape(metrics);
+  const scan = { grpc_type: 'server_stream', grpc_method: 'Scan' };
+  expect(scanned.value('grpc_server_msg_received_total', scan)).toBe(1);
+  expect(scanned.value('grpc_server_msg_sent_total', scan)).toBe(pages.length);
   // Buckets only grow, up to the count.
   const buckets = seen.all('sutra_log_sync_seconds_bucket').map(({ value }) => value);
   expect([...buckets].sort((a, b) => a - b)).toEqual(buckets);
