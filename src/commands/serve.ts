@@ -15,7 +15,10 @@ import {
   parseDurability,
   parseReconcileMs,
   parseThreshold,
+  parseVectorConnectivity,
   parseVectorDim,
+  parseVectorEfConstruction,
+  parseVectorPrecision,
 } from '../storage/settings.js';
 import { VERSION } from '../version.js';
 
@@ -72,6 +75,21 @@ export default class Serve extends SutraCommand {
       helpValue: 'N',
       defaultHelp: String(DEFAULT_VECTOR_DIM),
     }),
+    'vector-precision': setting('vector-precision', parseVectorPrecision, {
+      summary: 'Numbers of the vector index: i8 takes half the memory of f16 and finds less.',
+      helpValue: 'f32|f16|i8',
+      defaultHelp: 'that of the index that is there, else f16',
+    }),
+    'vector-connectivity': setting('vector-connectivity', parseVectorConnectivity, {
+      summary: 'Neighbours of a vector in the index: more find more, in more memory.',
+      helpValue: 'N',
+      defaultHelp: 'that of the index that is there, else 16',
+    }),
+    'vector-ef-construction': setting('vector-ef-construction', parseVectorEfConstruction, {
+      summary: 'Candidates looked at when a vector is indexed: more find more, and index slower.',
+      helpValue: 'N',
+      defaultHelp: 'that of the index that is there, else 128',
+    }),
     durability: setting('durability', parseDurability, {
       summary:
         'Acknowledge a write once it is on disk (always), or before and sync in the background (interval).',
@@ -126,6 +144,9 @@ export default class Serve extends SutraCommand {
     };
     const vectorDim = flags['vector-dim'];
     const slowMs = flags['slow-ms'] ?? DEFAULT_SLOW_MS;
+    const vectorPrecision = flags['vector-precision'];
+    const vectorConnectivity = flags['vector-connectivity'];
+    const vectorEfConstruction = flags['vector-ef-construction'];
 
     const [{ ConcurrentStorage }, { startServer }, { checkAddress }, { serviceManager }] =
       await Promise.all([
@@ -154,6 +175,9 @@ export default class Serve extends SutraCommand {
     const storage = await ConcurrentStorage.open(path, {
       ...settings,
       ...(vectorDim === undefined ? {} : { vectorDim }),
+      ...(vectorPrecision === undefined ? {} : { vectorPrecision }),
+      ...(vectorConnectivity === undefined ? {} : { vectorConnectivity }),
+      ...(vectorEfConstruction === undefined ? {} : { vectorEfConstruction }),
       logger,
     }).finally(() => {
       clearTimeout(opening);

@@ -19,6 +19,12 @@ import { SCAN_ASSOCIATIONS, SCAN_CONCEPTS } from '../engine/scan-token.js';
 import type { Migration } from '../engine/migration/migrate.js';
 import { ConceptRecord } from '../engine/snapshot/snapshot-source.js';
 import { Store } from '../engine/store.js';
+import type { IndexOptions } from '../engine/vector/index-messages.js';
+import {
+  parseVectorConnectivity,
+  parseVectorEfConstruction,
+  parseVectorPrecision,
+} from './settings.js';
 import { scanPages } from './scan-pages.js';
 import type {
   AssociationInput,
@@ -123,15 +129,7 @@ export class ConcurrentStorage implements Storage {
       reconcileMs: options.reconcileMs ?? 10,
       threshold: options.threshold ?? 50_000,
       vectorDim: options.vectorDim ?? 0,
-      vectorIndex: {
-        ...(options.vectorPrecision === undefined ? {} : { precision: options.vectorPrecision }),
-        ...(options.vectorConnectivity === undefined
-          ? {}
-          : { connectivity: options.vectorConnectivity }),
-        ...(options.vectorEfConstruction === undefined
-          ? {}
-          : { efConstruction: options.vectorEfConstruction }),
-      },
+      vectorIndex: indexOptions(options),
     });
     return new ConcurrentStorage(store, environment, {
       concepts: store.state.conceptCount,
@@ -490,6 +488,27 @@ const SCANNED: Readonly<Record<ScanKinds, number>> = {
   associations: SCAN_ASSOCIATIONS,
   all: SCAN_CONCEPTS | SCAN_ASSOCIATIONS,
 };
+
+/** What was asked of the vector index. @throws INVALID_ARGUMENT: native code takes these numbers as they are */
+function indexOptions(options: EmbeddedOptions): Partial<IndexOptions> {
+  const {
+    vectorPrecision: precision,
+    vectorConnectivity: connectivity,
+    vectorEfConstruction: efConstruction,
+  } = options;
+  if (precision !== undefined) parseVectorPrecision(precision, 'vectorPrecision');
+  if (connectivity !== undefined) {
+    parseVectorConnectivity(String(connectivity), 'vectorConnectivity');
+  }
+  if (efConstruction !== undefined) {
+    parseVectorEfConstruction(String(efConstruction), 'vectorEfConstruction');
+  }
+  return {
+    ...(precision === undefined ? {} : { precision }),
+    ...(connectivity === undefined ? {} : { connectivity }),
+    ...(efConstruction === undefined ? {} : { efConstruction }),
+  };
+}
 
 const NOTHING_FORGOTTEN: ForgetReceipt = { found: false, sequence: 0, associations: 0 };
 const NO_PATH: PathAnswer = { found: false, path: [], steps: [], confidence: 0 };

@@ -7,6 +7,7 @@
 import { SutraError } from '../errors.js';
 
 export type Durability = 'always' | 'interval';
+export type VectorPrecision = 'f32' | 'f16' | 'i8';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 export const DEFAULT_RECONCILE_MS = 10;
@@ -16,6 +17,10 @@ export const DEFAULT_TIMEOUT_MS = 5_000;
 export const DEFAULT_VECTOR_DIM = 768;
 
 const MAX_VECTOR_DIM = 4_096;
+/** Of a graph with one neighbour a node nothing is found; beyond, memory goes up and nothing else. */
+const MIN_CONNECTIVITY = 2;
+const MAX_CONNECTIVITY = 256;
+const MAX_EF_CONSTRUCTION = 4_096;
 /** An hour; longer is a mistake in the unit. */
 const MAX_RECONCILE_MS = 3_600_000;
 /** setTimeout takes a signed 32-bit count of milliseconds: 24.8 days. */
@@ -26,6 +31,9 @@ export interface StoreSettings {
   readonly reconcileMs?: number;
   readonly threshold?: number;
   readonly vectorDim?: number;
+  readonly vectorPrecision?: VectorPrecision;
+  readonly vectorConnectivity?: number;
+  readonly vectorEfConstruction?: number;
   readonly durability?: Durability;
   readonly timeoutMs?: number;
 }
@@ -63,6 +71,19 @@ export function parseVectorDim(text: string, source: string): number {
   return parseInteger(text, source, 1, MAX_VECTOR_DIM);
 }
 
+export function parseVectorPrecision(text: string, source: string): VectorPrecision {
+  if (text === 'f32' || text === 'f16' || text === 'i8') return text;
+  throw refuse(source, text, 'f32, f16 or i8');
+}
+
+export function parseVectorConnectivity(text: string, source: string): number {
+  return parseInteger(text, source, MIN_CONNECTIVITY, MAX_CONNECTIVITY);
+}
+
+export function parseVectorEfConstruction(text: string, source: string): number {
+  return parseInteger(text, source, 1, MAX_EF_CONSTRUCTION);
+}
+
 export function parseDurability(text: string, source: string): Durability {
   if (text === 'always' || text === 'interval') return text;
   throw refuse(source, text, 'always or interval');
@@ -84,12 +105,18 @@ export function settingsFrom(env: Environment): StoreSettings {
   const reconcileMs = read(env, 'SUTRA_RECONCILE_MS', parseReconcileMs);
   const threshold = read(env, 'SUTRA_THRESHOLD', parseThreshold);
   const vectorDim = read(env, 'SUTRA_VECTOR_DIM', parseVectorDim);
+  const vectorPrecision = read(env, 'SUTRA_VECTOR_PRECISION', parseVectorPrecision);
+  const vectorConnectivity = read(env, 'SUTRA_VECTOR_CONNECTIVITY', parseVectorConnectivity);
+  const vectorEfConstruction = read(env, 'SUTRA_VECTOR_EF_CONSTRUCTION', parseVectorEfConstruction);
   const durability = read(env, 'SUTRA_DURABILITY', parseDurability);
   const timeoutMs = read(env, 'SUTRA_TIMEOUT', parseTimeoutMs);
   return {
     ...(reconcileMs === undefined ? {} : { reconcileMs }),
     ...(threshold === undefined ? {} : { threshold }),
     ...(vectorDim === undefined ? {} : { vectorDim }),
+    ...(vectorPrecision === undefined ? {} : { vectorPrecision }),
+    ...(vectorConnectivity === undefined ? {} : { vectorConnectivity }),
+    ...(vectorEfConstruction === undefined ? {} : { vectorEfConstruction }),
     ...(durability === undefined ? {} : { durability }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   };

@@ -93,6 +93,18 @@ describe('bad usage ends with 2 and changes nothing', () => {
       ['serve', '--vector-dim', '5000'],
       /^--vector-dim: got "5000", expected a whole number from 1 to 4096$/,
     ],
+    [
+      ['serve', '--vector-precision', 'f64'],
+      '--vector-precision: got "f64", expected f32, f16 or i8',
+    ],
+    [
+      ['serve', '--vector-connectivity', '1'],
+      /^--vector-connectivity: got "1", expected a whole number from 2 to 256$/,
+    ],
+    [
+      ['serve', '--vector-ef-construction', '0'],
+      /^--vector-ef-construction: got "0", expected a whole number from 1 to 4096$/,
+    ],
     [['qery', 'a'], 'there is no command "qery"'],
   ])('%j', async (args, message) => {
     const cwd = temporaryDirectory();

@@ -12,7 +12,7 @@ const QUEUE_NUMBER_US = 0.0006;
 /** To the thread and back; and for each candidate that the graph is asked for. */
 const HOP_US = 60;
 const CANDIDATE_US = 1;
-const CANDIDATE_NUMBER_US = 0.003;
+const CANDIDATE_NUMBER_US = 0.004;
 
 export function scanUs(rows: number, dimension: number): number {
   return rows * (SCAN_ROW_US + dimension * SCAN_NUMBER_US);

@@ -18,12 +18,14 @@ import { VectorRows } from './vector-rows.js';
 const ATTEMPTS = 3;
 /** A reader that is asked once rather waits for its index than scan for longer than this. */
 const PATIENCE_US = 150_000;
-/** How far a distance of the index may be off: the copies' rounding, with room to spare. */
-const DISTANCE_ERROR: Readonly<Record<VectorPrecision, number>> = {
-  f32: 1e-6,
-  f16: 1e-3,
-  i8: 2e-2,
-};
+/**
+ * How far a distance of the index may be off, six standard deviations: of the sum over all numbers of the rounding of either
+ * copy. That of f16 goes with the number, so it shrinks with their count; that of i8 is the same for all.
+ */
+function distanceError(precision: VectorPrecision, dimension: number): number {
+  if (precision === 'i8') return 2e-2;
+  return (precision === 'f16' ? 2.5e-3 : 1e-6) / Math.sqrt(dimension);
+}
 /** When fewer than k of the candidates are within, so many times as many are asked for. */
 const WIDEN = 4;
 
@@ -106,6 +108,7 @@ export class VectorSearch {
   ): Promise<Answer> {
     const { state, index, scan } = this;
     const unit = unitVector(query);
+    const error = distanceError(index.options.precision, query.length);
     let count = firstCount;
     for (let attempt = 1; ; attempt++) {
       const begin = index.beginSearch();
@@ -118,7 +121,7 @@ export class VectorSearch {
         if (state.levels.dimension !== query.length) return finish(NOTHING);
         if (found === null) break;
         const changed = union(before, index.changedSlots());
-        const chosen = choose(found, changed, options, index.options.precision);
+        const chosen = choose(found, changed, options, error);
         const all = found.slots.length < count;
         if (chosen.kept < options.k && !all && count < state.vectorCount) {
           // Too many of them are not within, or changed since.
@@ -221,7 +224,7 @@ function choose(
   found: Candidates,
   changed: Uint32Array,
   options: VectorQuery,
-  precision: VectorPrecision,
+  error: number,
 ): { readonly slots: Uint32Array; readonly kept: number } {
   const { k, within } = options;
   const { slots, distances } = found;
@@ -235,7 +238,7 @@ function choose(
     if (within !== null && !includes(within, slot)) continue;
     if (distances[i]! > farthest) break;
     chosen[count++] = slot;
-    if (count === k) farthest = distances[i]! + 2 * DISTANCE_ERROR[precision];
+    if (count === k) farthest = distances[i]! + 2 * error;
   }
   const kept = count;
   for (const slot of changed) {

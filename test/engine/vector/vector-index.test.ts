@@ -416,6 +416,19 @@ describe('the index’s file', () => {
     expect(await readFile(file())).toEqual(bytes);
   });
 
+  it('is refused options that native code could not take', async () => {
+    for (const bad of [
+      { vectorConnectivity: 1 },
+      { vectorConnectivity: 1.5 },
+      { vectorEfConstruction: 0 },
+      { vectorEfConstruction: Number.NaN },
+    ]) {
+      await expect(ConcurrentStorage.open(directory, bad)).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+      });
+    }
+  });
+
   it('is built anew when the store is opened with other options', async () => {
     const model = await built(directory, 6);
     const store = Store.open(directory, environment(), {
