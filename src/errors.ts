@@ -74,6 +74,11 @@ export const ERRORS = {
     exit: EXIT.USAGE,
     hint: 'Name a sutra store, or an empty or new directory to create one.',
   },
+  ALREADY_THERE: {
+    status: 'FAILED_PRECONDITION',
+    exit: EXIT.USAGE,
+    hint: 'Choose another name, or add --force; nothing was changed.',
+  },
   UNSUPPORTED_FORMAT: {
     status: 'FAILED_PRECONDITION',
     exit: EXIT.UNHEALTHY,

@@ -28,7 +28,7 @@ export function linkOrCopy(disk: Disk, from: string, to: string): void {
   }
 }
 
-export function copyWhole(disk: Disk, from: string, to: string): void {
+function copyWhole(disk: Disk, from: string, to: string): void {
   copyRange(disk, from, 0, disk.stat(from)?.size ?? 0, to);
 }
 
@@ -47,4 +47,30 @@ export function keepFile(disk: Disk, path: string, name: string): string {
     disk.syncDirectory(directory);
     return kept;
   }
+}
+
+/** Links files of a store into a new directory in it, and makes files, names and directory durable. Returns its name. */
+export function keepOriginals(
+  disk: Disk,
+  directory: string,
+  names: readonly string[],
+  prefix: string,
+  nowUs: number,
+): string {
+  const stamp = new Date(nowUs / 1000).toISOString().replace(/[-:]|\.\d+/g, '');
+  let keptIn = `${prefix}-${stamp}`;
+  for (let n = 2; disk.stat(join(directory, keptIn)) !== null; n++)
+    keptIn = `${prefix}-${stamp}-${n}`;
+  const kept = join(directory, keptIn);
+  disk.makeDirectory(kept);
+  disk.syncDirectory(directory);
+  for (const name of names) {
+    const from = join(directory, name);
+    const to = join(kept, name);
+    // The lock file is written in place, so a second name of it would not keep what it was.
+    if (name === 'lock') copyWhole(disk, from, to);
+    else linkOrCopy(disk, from, to);
+  }
+  disk.syncDirectory(kept);
+  return keptIn;
 }

@@ -24,6 +24,8 @@ import { State } from './state.js';
 export const SNAPSHOT_NAME = 'storage.dat';
 export const PREVIOUS_NAME = 'storage.dat.prev';
 export const TEMP_NAME = 'storage.dat.tmp';
+/** What a restore is about to put in place. */
+export const RESTORE_NAME = 'storage.dat.restore';
 
 export interface RecoveryOptions {
   /** The durable record a previous writer left: a log that ends below its synced sequence is damaged. */

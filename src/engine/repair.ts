@@ -20,7 +20,7 @@ import { SutraError } from '../errors.js';
 import { checkStore, recoverFrom, type StoreCheck, type Way } from './check.js';
 import { lastEpoch, reach, type SegmentCheck } from './check-log.js';
 import { CheckpointSource } from './checkpoint-source.js';
-import { copyWhole, linkOrCopy } from './copy.js';
+import { keepOriginals } from './copy.js';
 import type { Disk } from './disk.js';
 import { SEGMENT_HEADER_BYTES } from './format/frame.js';
 import type { DurableRecord, LockFile } from './lock-file.js';
@@ -250,7 +250,7 @@ export function* executeRepair(
   const total = 5;
   const step = (done: number, phase: string) => ({ phase, unit: 'steps', done, total });
   yield step(0, 'keeping the originals');
-  const keptIn = keepOriginals(disk, directory, plan.setAside, nowUs);
+  const keptIn = keepOriginals(disk, directory, plan.setAside, 'repair', nowUs);
   if (plan.rewrite !== null) {
     yield step(1, `writing ${SNAPSHOT_NAME}`);
     rewriteSnapshot(disk, directory, lock, plan.rewrite, nowUs);
@@ -276,30 +276,6 @@ export function* executeRepair(
   }
   yield step(total, 'done');
   return { keptIn, durable };
-}
-
-/** Links the files into a new directory, and makes files, names and directory durable. */
-function keepOriginals(
-  disk: Disk,
-  directory: string,
-  names: readonly string[],
-  nowUs: number,
-): string {
-  const stamp = new Date(nowUs / 1000).toISOString().replace(/[-:]|\.\d+/g, '');
-  let keptIn = `repair-${stamp}`;
-  for (let n = 2; disk.stat(join(directory, keptIn)) !== null; n++) keptIn = `repair-${stamp}-${n}`;
-  const kept = join(directory, keptIn);
-  disk.makeDirectory(kept);
-  disk.syncDirectory(directory);
-  for (const name of names) {
-    const from = join(directory, name);
-    const to = join(kept, name);
-    // The lock file is written in place, so a second name of it would not keep what it was.
-    if (name === 'lock') copyWhole(disk, from, to);
-    else linkOrCopy(disk, from, to);
-  }
-  disk.syncDirectory(kept);
-  return keptIn;
 }
 
 function rewriteSnapshot(

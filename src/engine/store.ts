@@ -10,6 +10,8 @@ import { dirname, join } from 'node:path';
 
 import { SutraError, invalidField } from '../errors.js';
 import type { LatencyHistogram } from '../latency.js';
+import { writeState } from './backup.js';
+import { CheckpointSource } from './checkpoint-source.js';
 import { Checkpointer } from './checkpointer.js';
 import { recordedUs, type Environment } from './environment.js';
 import { ParsedId, parseId } from './format/id.js';
@@ -29,6 +31,7 @@ import {
   PREVIOUS_NAME,
   prepareTail,
   recover,
+  RESTORE_NAME,
   SNAPSHOT_NAME,
   TEMP_NAME,
   translate,
@@ -36,11 +39,14 @@ import {
 } from './recovery.js';
 import { ScanPins } from './scan-pins.js';
 import { SCAN_CONCEPTS, decodeScanToken, sameState, type ScanIdentity } from './scan-token.js';
+import { openSnapshotFile, type SnapshotFile } from './snapshot/snapshot-file.js';
 import type { ConceptRecord } from './snapshot/snapshot-source.js';
 import type { Snapshot } from './snapshot/snapshot.js';
 import { StateScan, type ScannedState } from './state-scan.js';
 import type { State } from './state.js';
 import { ExactScan, type VectorRanking } from './vector/exact-scan.js';
+import type { Steps } from './steps.js';
+import { atLeast, ExactScan, type VectorRanking } from './vector/exact-scan.js';
 import type { VectorIndexStats, VectorQuery } from './vector/vector-query.js';
 import { INDEX_TEMP_NAME } from './vector/index-file.js';
 import type { IndexOptions } from './vector/index-messages.js';
@@ -367,6 +373,27 @@ export class Store {
     });
   }
 
+  // --- backups ---
+
+  /** A reader's whole state as a new storage.dat at `path`, synced. */
+  writeTo(path: string): Steps<void> {
+    this.requireOpen();
+    const { environment, state, uuid } = this;
+    const source = new CheckpointSource(state, uuid, state.levels.base?.epoch ?? 0);
+    return writeState(environment.disk, path, source, recordedUs(environment));
+  }
+
+  /**
+   * A storage.dat that holds the whole state, open to be read from end to end: a writer's own, after a flush, which stays what it
+   * is while checkpoints replace it; null for a reader, whose state may be in no file. The caller closes it.
+   */
+  async openWhole(): Promise<SnapshotFile | null> {
+    if (this.writing === null) return null;
+    await this.flush();
+    this.requireOpen();
+    return openSnapshotFile(this.environment.disk, join(this.directory, SNAPSHOT_NAME));
+  }
+
   // --- reads ---
 
   /** The slot of an id's live concept, or -1. A name is found when the concept at its key carries it. */
@@ -559,7 +586,7 @@ function isStoreFile(name: string): boolean {
  * directory, never among somebody else's files. An empty one may be what a predecessor made just before it was
  * killed, so its name is made durable too.
  */
-function makeStoreDirectory(path: string, { disk }: Environment): void {
+export function makeStoreDirectory(path: string, { disk }: Environment): void {
   const missing: string[] = [];
   for (let at = path; disk.stat(at) === null && dirname(at) !== at; at = dirname(at))
     missing.push(at);
@@ -587,10 +614,14 @@ function makeStoreDirectory(path: string, { disk }: Environment): void {
   }
 }
 
-/** Removes what an interrupted checkpoint or tail rewrite left. The caller holds the lock. */
-function removeLeftovers(path: string, environment: Environment): void {
-  const { disk } = environment;
+/** Removes what an interrupted checkpoint, tail rewrite or restore left. The caller holds the lock. */
+export function removeLeftovers(path: string, environment: Environment): void {
+  const { disk, logger } = environment;
   for (const name of disk.list(path)) {
+    if (name === RESTORE_NAME) {
+      logger.warn(`${path}: a restore was interrupted before it took effect; this is as it was`);
+      disk.unlink(join(path, name));
+    }
     if (
       name === TEMP_NAME ||
       name === INDEX_TEMP_NAME ||

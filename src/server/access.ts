@@ -34,6 +34,7 @@ const READ_PATHS: ReadonlySet<string> = new Set([
   METHODS.vectorSearch.path,
   METHODS.getStats.path,
   METHODS.scan.path,
+  METHODS.backup.path,
   ...REFLECTION_PATHS,
 ]);
 

@@ -3,6 +3,8 @@
  * storage takes (wire/requests.ts) and is validated there, so that a server answers exactly as its storage does.
  */
 
+import { crc32 } from 'node:zlib';
+
 import {
   Metadata,
   status,
@@ -14,7 +16,8 @@ import {
   type ServerWritableStream,
 } from '@grpc/grpc-js';
 import { SutraError } from '../errors.js';
-import type { CallOptions, ServerStats, Storage } from '../storage/storage.js';
+import type { BackupChunk, CallOptions, ServerStats, Storage } from '../storage/storage.js';
+import type { BackupMessage } from '../wire/backup.js';
 import { DecodeFailure, METHODS, type Method } from '../wire/methods.js';
 import { CODE_TRAILER, DETAILS_TRAILER, HINT_TRAILER, encodeError } from '../wire/status.js';
 import { CallContext, type CancellableCall } from './call-context.js';
@@ -186,7 +189,15 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
       ...options,
     }),
   );
+  serveAnswers(METHODS.backup, (_request, options) => withChecksums(storage.backup(options)));
   return { definition, implementation };
+}
+
+/** The way from disk to disk is long; each chunk says what it should be. */
+async function* withChecksums(
+  chunks: AsyncIterable<BackupChunk>,
+): AsyncGenerator<BackupMessage, void, undefined> {
+  for await (const chunk of chunks) yield { ...chunk, crc: crc32(chunk.bytes) };
 }
 
 function definitionOf<Request, Response>(

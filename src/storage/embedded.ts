@@ -3,8 +3,12 @@
  * slots into ids. One instance writes a directory; any number, in any process, may read it with `readOnly`.
  */
 
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
 import { SutraError, toSutraError } from '../errors.js';
 import { LATENCY_BOUNDS_US, NO_LATENCIES } from '../latency.js';
+import type { StateSum } from '../engine/check-state.js';
 import { nodeEnvironment, type Environment } from '../engine/environment.js';
 import {
   DEFAULT_CHECK_EVERY,
@@ -18,6 +22,8 @@ import type { Logger } from '../engine/logger.js';
 import { SCAN_ASSOCIATIONS, SCAN_CONCEPTS } from '../engine/scan-token.js';
 import type { Migration } from '../engine/migration/migrate.js';
 import { ConceptRecord } from '../engine/snapshot/snapshot-source.js';
+import { openSnapshotFile } from '../engine/snapshot/snapshot-file.js';
+import { runStepsInSlices, type StepProgress } from '../engine/steps.js';
 import { Store } from '../engine/store.js';
 import type { IndexOptions } from '../engine/vector/index-messages.js';
 import {
@@ -25,9 +31,11 @@ import {
   parseVectorEfConstruction,
   parseVectorPrecision,
 } from './settings.js';
+import { backupChunks } from './backup-chunks.js';
 import { scanPages } from './scan-pages.js';
 import type {
   AssociationInput,
+  BackupChunk,
   BatchInput,
   BatchReceipt,
   CallOptions,
@@ -368,6 +376,66 @@ export class ConcurrentStorage implements Storage {
     checkCall(options);
     this.begin(options);
     await until(this.store.flush(), options);
+  }
+
+  async *backup(options: CallOptions = {}): AsyncGenerator<BackupChunk, void, undefined> {
+    checkCall(options);
+    this.begin(options);
+    const { store, environment } = this;
+    const whole = await until(store.openWhole(), options, (late) => late?.file.close());
+    if (whole !== null) {
+      yield* backupChunks(whole, options, environment);
+      return;
+    }
+    // What a reader sees may be in no file. One in the system's directory for temporary files loses its name at once, so
+    // that nothing stays whatever ends this process.
+    const { disk } = environment;
+    const name = Buffer.from(environment.randomBytes(8)).toString('hex');
+    const scratch = join(tmpdir(), `sutra-backup-${name}.dat`);
+    await this.writeBackup(scratch, () => {
+      throwIfAborted(options.signal);
+    });
+    const file = openSnapshotFile(disk, scratch);
+    disk.unlink(scratch);
+    yield* backupChunks(file, options, environment);
+  }
+
+  /** A reader's whole state as a new file at `path`: a backup without a copy in between. */
+  async writeBackup(path: string, onProgress: (progress: StepProgress) => void): Promise<void> {
+    const { store, environment } = this;
+    await runStepsInSlices(store.writeTo(path), environment, (progress) => {
+      store.requireOpen();
+      onProgress(progress);
+    });
+  }
+
+  /** What the state holds; a reader's stays what it is. */
+  stateSum(): StateSum {
+    const { state } = this.store;
+    return {
+      digest: state.digest.toString(),
+      sequence: state.sequence,
+      concepts: state.conceptCount,
+      edges: state.edgeCount,
+      vectors: state.vectorCount,
+    };
+  }
+
+  get isReadOnly(): boolean {
+    return this.store.counters === null;
+  }
+
+  /** Ids of up to `count` concepts, spread over the store. */
+  sampleIds(count: number): string[] {
+    const { store } = this;
+    store.requireOpen();
+    const { state } = store;
+    const every = Math.max(1, Math.floor(state.slotCount / count));
+    const ids: string[] = [];
+    for (let slot = 0; slot < state.slotCount && ids.length < count; slot += every) {
+      if (state.isLive(slot)) ids.push(store.idOf(slot));
+    }
+    return ids;
   }
 
   async healthCheck(options?: CallOptions): Promise<HealthAnswer> {

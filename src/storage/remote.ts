@@ -4,6 +4,8 @@
  * comes back as the SutraError it threw (wire/status.ts). The channel connects at the first call and again by itself.
  */
 
+import { crc32 } from 'node:zlib';
+
 import {
   Client,
   Metadata,
@@ -21,6 +23,8 @@ import { formatAddress, parseAddress } from './address.js';
 import { takeAnswers } from './remote-stream.js';
 import type {
   AssociationInput,
+  BackupChunk,
+  BackupInfo,
   BatchInput,
   BatchReceipt,
   CallOptions,
@@ -243,6 +247,30 @@ export class StorageClient implements Storage {
     const { kinds = 'all', withEmbeddings = true, pageItems = 0, resume = '' } = options;
     if (options.resume === '') throw invalidField('resume', 'got an empty token');
     yield* this.answers(METHODS.scan, { kinds, withEmbeddings, pageItems, resume }, options);
+  }
+
+  /** `timeoutMs` is how long the next chunk may take; by default as long as it likes. */
+  async *backup(options: CallOptions = {}): AsyncGenerator<BackupChunk, void, undefined> {
+    this.requireOpen();
+    checkCall(options);
+    let info: BackupInfo | null = null;
+    let offset = 0;
+    for await (const message of this.answers(METHODS.backup, {}, options)) {
+      info ??= message.info;
+      const { bytes } = message;
+      if (info === null || message.offset !== offset || crc32(bytes) !== message.crc) {
+        throw new SutraError('DAMAGED', `the backup came garbled at offset ${offset}`);
+      }
+      offset += bytes.length;
+      yield { info, offset: message.offset, bytes };
+    }
+    if (info?.bytes !== offset) {
+      const expected = info === null ? 'a backup' : `${info.bytes}`;
+      throw new SutraError(
+        'DAMAGED',
+        `the backup ended after ${offset} bytes, expected ${expected}`,
+      );
+    }
   }
 
   async stats(options: CallOptions = {}): Promise<StorageStats> {

@@ -410,6 +410,27 @@ export interface HealthAnswer {
   readonly uptimeSeconds: number;
 }
 
+/** What a backup holds. */
+export interface BackupInfo {
+  /** The backup is of the state after this write. */
+  readonly sequence: number;
+  /** State digest, 32 hex digits: equal for equal states, whatever store they are in. */
+  readonly digest: string;
+  readonly concepts: number;
+  readonly edges: number;
+  readonly vectors: number;
+  /** Of the whole backup. */
+  readonly bytes: number;
+}
+
+export interface BackupChunk {
+  /** The same in every chunk. */
+  readonly info: BackupInfo;
+  /** Where these bytes belong; each chunk begins where the one before it ended. */
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
 export interface Storage {
   readonly mode: 'embedded' | 'server';
   learnConcept(concept: ConceptInput, options?: CallOptions): Promise<WriteReceipt>;
@@ -442,6 +463,12 @@ export interface Storage {
   stats(options?: CallOptions): Promise<StorageStats>;
   /** Resolves when storage.dat holds everything acknowledged before the call. */
   flush(options?: CallOptions): Promise<void>;
+  /**
+   * The whole state at one sequence as the bytes of a storage.dat, while writes go on: at least one chunk. It holds everything
+   * that was acknowledged before the call. `sutra restore` and a directory of its own take the file; check it first, as
+   * `sutra backup` does.
+   */
+  backup(options?: CallOptions): AsyncIterable<BackupChunk>;
   healthCheck(options?: CallOptions): Promise<HealthAnswer>;
   close(): Promise<void>;
 }

@@ -5,6 +5,7 @@
  */
 
 import { SutraError, toSutraError, type FieldViolation } from '../errors.js';
+import * as backup from './backup.js';
 import * as bulk from './bulk.js';
 import { WireError, WireReader } from './reader.js';
 import * as requests from './requests.js';
@@ -173,6 +174,14 @@ export const METHODS = {
     bulk.decodeScan,
     bulk.encodeScanPage,
     bulk.decodeScanPage,
+    'answers',
+  ),
+  backup: method(
+    'Backup',
+    requests.encodeEmpty,
+    requests.decodeEmpty,
+    backup.encodeBackupMessage,
+    backup.decodeBackupMessage,
     'answers',
   ),
 } as const;

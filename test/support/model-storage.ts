@@ -9,6 +9,7 @@ import { SutraError } from '#sutra/errors';
 import { LATENCY_BOUNDS_US, NO_LATENCIES } from '#sutra/latency';
 import type {
   AssociationInput,
+  BackupChunk,
   BatchInput,
   BatchReceipt,
   CallOptions,
@@ -457,6 +458,11 @@ export class ModelStorage implements Storage {
     if (this.snapshotSequence === this.sequence) return;
     this.snapshotSequence = this.sequence;
     this.checkpoints++;
+  }
+
+  /** The model has no files: backups are held against the store they are of. */
+  backup(): AsyncIterable<BackupChunk> {
+    throw new SutraError('UNIMPLEMENTED', 'backup: the model has no files');
   }
 
   async healthCheck(options?: CallOptions): Promise<HealthAnswer> {

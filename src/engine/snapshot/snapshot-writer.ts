@@ -51,6 +51,9 @@ export interface SnapshotWriteOptions {
 
 const DEFAULT_SYNC_EVERY_BYTES = 4 * 1024 * 1024;
 
+/** Slots between two steps, less one: some milliseconds. */
+const STEP_MASK = 1023;
+
 /** Names begin behind two zero bytes, so that offset 0 can mean "no name". */
 const NAMES_START = 2;
 
@@ -65,6 +68,20 @@ export function writeSnapshot(
   source: SnapshotSource,
   options: SnapshotWriteOptions = {},
 ): SnapshotHeader {
+  const steps = writeSnapshotInSteps(disk, path, source, options);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** The same, yielding between slots, for those who have something else to look at meanwhile. */
+export function* writeSnapshotInSteps(
+  disk: Disk,
+  path: string,
+  source: SnapshotSource,
+  options: SnapshotWriteOptions = {},
+): Generator<undefined, SnapshotHeader, undefined> {
   checkByteOrder();
   checkLimits(path, source);
   const file = disk.open(path, 'create');
@@ -82,8 +99,8 @@ export function writeSnapshot(
       if (pause !== null) Atomics.wait(pause, 0, 0, pauseMs);
     });
     const writing = new SnapshotWriting(path, source, blocks);
-    writing.writeConcepts();
-    writing.writeNamesAndIncoming();
+    yield* writing.writeConcepts();
+    yield* writing.writeNamesAndIncoming();
     const header = writing.finish(options.createdUs ?? 0);
     options.onProgress?.(header.fileBytes, header.fileBytes);
     return header;
@@ -142,7 +159,7 @@ class SnapshotWriting {
   }
 
   /** The first pass: everything but names and incoming associations. */
-  writeConcepts(): void {
+  *writeConcepts(): Generator<undefined, void, undefined> {
     const { source, record, row, live, content } = this;
     const { dimension, slotCount, conceptCount, edgeCount, vectorCount } = this.counts;
     const keys = this.cursor(KIND.KEYS);
@@ -170,6 +187,7 @@ class SnapshotWriting {
 
     for (let slot = 0; slot < slotCount; slot++) {
       this.slotsDone = slot;
+      if ((slot & STEP_MASK) === STEP_MASK) yield;
       const isLive = source.readConcept(slot, record);
       // A free slot is all zeros, whatever the source left in the record.
       const concept = isLive ? record : free;
@@ -269,7 +287,7 @@ class SnapshotWriting {
   }
 
   /** The second pass. Names go behind the contents, which have ended. */
-  writeNamesAndIncoming(): void {
+  *writeNamesAndIncoming(): Generator<undefined, void, undefined> {
     const { source, record, row, live, namesBytes } = this;
     const { slotCount, edgeCount } = this.counts;
     const names = new SectionCursor(this.blocks, this.content.close(), Infinity);
@@ -286,6 +304,7 @@ class SnapshotWriting {
     if (namesBytes > 0) names.bytes(lengthBytes);
     for (let slot = 0; slot < slotCount; slot++) {
       inOffsets.u32(edges);
+      if ((slot & STEP_MASK) === STEP_MASK) yield;
       if (!hasBit(live, slot)) continue;
       if (namesBytes > 0 && source.readConcept(slot, record) && record.name !== null) {
         const { name } = record;
