@@ -26,7 +26,7 @@ export function encodeBackupMessage({ info, offset, bytes, crc }: BackupMessage)
 export function decodeBackupMessage(r: WireReader): BackupMessage {
   const info = { sequence: 0, digest: '', concepts: 0, edges: 0, vectors: 0, bytes: 0 };
   let offset = 0;
-  let bytes: Uint8Array = new Uint8Array(0);
+  let bytes: Buffer = Buffer.alloc(0);
   let crc = 0;
   for (let field = r.next(); field !== 0; field = r.next()) {
     switch (field) {

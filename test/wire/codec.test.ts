@@ -544,6 +544,30 @@ const CASES: Record<keyof typeof METHODS, [request: Case, response: Case]> = {
       }),
     ),
   ],
+  backup: [
+    EMPTY,
+    messageCase(
+      fc.record({
+        info: fc.record({
+          sequence: uint64,
+          digest: text,
+          concepts: uint64,
+          edges: uint64,
+          vectors: uint64,
+          bytes: uint64,
+        }),
+        offset: uint64,
+        bytes: fc.uint8Array({ minLength: 1, maxLength: 50 }).map((bytes) => Buffer.from(bytes)),
+        crc: uint32,
+      }),
+      ({ info, offset, bytes, crc }) => ({
+        ...renamed({ bytes: 'total_bytes' })(info),
+        offset,
+        data: bytes,
+        crc32: crc,
+      }),
+    ),
+  ],
 };
 
 interface Codec {
