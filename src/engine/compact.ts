@@ -35,9 +35,7 @@ import {
 } from './recovery.js';
 import type { ConceptRecord, EdgeRow, SnapshotSource } from './snapshot/snapshot-source.js';
 import type { Steps } from './steps.js';
-
-/** Derived from storage.dat, and by slots. */
-export const VECTOR_INDEX_NAME = 'vectors.usearch';
+import { INDEX_NAME } from './vector/index-file.js';
 
 export interface Compaction extends BackupSum {
   /** Of storage.dat, storage.dat.prev, the log and the vector index. */
@@ -84,7 +82,7 @@ export async function compact(
       throw error;
     }
     // It names slots: it must be gone before they mean something else.
-    removeIfThere(disk, join(directory, VECTOR_INDEX_NAME));
+    removeIfThere(disk, join(directory, INDEX_NAME));
     disk.syncDirectory(directory);
     publishFile(disk, temporary, join(directory, SNAPSHOT_NAME));
     removeIfThere(disk, join(directory, PREVIOUS_NAME));
@@ -129,7 +127,7 @@ function storeBytes(disk: Disk, directory: string): number {
   const names = disk.list(directory);
   const inodes = new Map<number, number>();
   for (const name of names) {
-    const isData = name === SNAPSHOT_NAME || name === PREVIOUS_NAME || name === VECTOR_INDEX_NAME;
+    const isData = name === SNAPSHOT_NAME || name === PREVIOUS_NAME || name === INDEX_NAME;
     if (!isData && segmentOrdinals([name]).length === 0) continue;
     const stat = disk.stat(join(directory, name));
     if (stat !== null) inodes.set(stat.inode, stat.size);

@@ -25,7 +25,7 @@ import {
   type BackupSum,
 } from './backup.js';
 import { CheckpointSource } from './checkpoint-source.js';
-import { removeSegments, VECTOR_INDEX_NAME } from './compact.js';
+import { removeSegments } from './compact.js';
 import { keepOriginals } from './copy.js';
 import type { Disk } from './disk.js';
 import { recordedUs, type Environment } from './environment.js';
@@ -46,6 +46,7 @@ import {
 import { writeFully } from './snapshot/block-file.js';
 import { openSnapshotFile, verifySnapshotFile } from './snapshot/snapshot-file.js';
 import type { Steps } from './steps.js';
+import { INDEX_NAME } from './vector/index-file.js';
 
 export interface Restoration extends BackupSum {
   /** Name of the directory, in the store's, that keeps the old store; null when there was none. */
@@ -101,7 +102,7 @@ export function* restore(
     const keptIn =
       old.length === 0 ? null : keepOriginals(disk, directory, kept, 'before-restore', nowUs);
     // It is of the old store; the new one makes its own.
-    removeIfThere(disk, join(directory, VECTOR_INDEX_NAME));
+    removeIfThere(disk, join(directory, INDEX_NAME));
     const oldWasDamaged = old.length > 0 && !(yield* fold(environment, directory, lock));
     if (!oldWasDamaged) {
       lowerRecord(lock);

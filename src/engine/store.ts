@@ -45,13 +45,12 @@ import type { Snapshot } from './snapshot/snapshot.js';
 import { StateScan, type ScannedState } from './state-scan.js';
 import type { State } from './state.js';
 import { ExactScan, type VectorRanking } from './vector/exact-scan.js';
-import type { Steps } from './steps.js';
-import { atLeast, ExactScan, type VectorRanking } from './vector/exact-scan.js';
 import type { VectorIndexStats, VectorQuery } from './vector/vector-query.js';
 import { INDEX_TEMP_NAME } from './vector/index-file.js';
 import type { IndexOptions } from './vector/index-messages.js';
 import { VectorIndex } from './vector/vector-index.js';
 import { VectorSearch } from './vector/vector-search.js';
+import type { Steps } from './steps.js';
 
 export interface StoreOptions {
   readonly readOnly: boolean;

@@ -258,7 +258,7 @@ export class StorageClient implements Storage {
     for await (const message of this.answers(METHODS.backup, {}, options)) {
       info ??= message.info;
       const { bytes } = message;
-      if (info === null || message.offset !== offset || crc32(bytes) !== message.crc) {
+      if (message.offset !== offset || crc32(bytes) !== message.crc) {
         throw new SutraError('DAMAGED', `the backup came garbled at offset ${offset}`);
       }
       offset += bytes.length;

@@ -59,10 +59,12 @@ describe('a backup', () => {
   test('of a writer holds what was acknowledged, and nothing half, while writes go on', async () => {
     const storage = await ConcurrentStorage.open(temporaryPath());
     await fill(storage, 0, 5000);
-    let writing = true;
+    const writing = new AbortController();
     let written = 0;
     const writer = (async () => {
-      for (let n = 10_000; writing; n += 10, written++) await fill(storage, n, 10);
+      for (let n = 10_000; !writing.signal.aborted; n += 10, written++) {
+        await fill(storage, n, 10);
+      }
     })();
     for (let round = 0; round < 3; round++) {
       const { sequence } = await storage.stats();
@@ -71,7 +73,7 @@ describe('a backup', () => {
       expect(whole.info.sequence % 20).toBe(0);
       await expectWhole(whole);
     }
-    writing = false;
+    writing.abort();
     await writer;
     expect(written).toBeGreaterThan(0);
     await storage.close();
