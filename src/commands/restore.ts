@@ -36,7 +36,7 @@ export default class Restore extends StoreCommand {
     const restored = await restoreBackup(args.file, directory, {
       force: flags.force,
       onProgress: progress.update,
-      logger: stderrLogger(flags.json),
+      logger: await stderrLogger({ format: flags.json ? 'json' : 'pretty', level: 'warn' }),
     }).finally(() => {
       progress.end();
     });
