@@ -632,6 +632,7 @@ async function besideVectorRows(set: {
     'ms',
     open((o) => o.openToIndexMs),
     bar,
+    `${Math.round(median(open((o) => o.cpuMs)))} ms of CPU`,
   );
   row(
     section,

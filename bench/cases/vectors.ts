@@ -179,6 +179,8 @@ export interface VectorOpenFigures {
   readonly openToReadMs: number;
   readonly openToSearchMs: number;
   readonly openToIndexMs: number;
+  /** Of all threads, until then. */
+  readonly cpuMs: number;
   readonly before: Memory;
   readonly after: Memory;
   /** Resident memory that opening and searching took, by vectors. */
@@ -195,6 +197,7 @@ export async function vectorOpen(
   if (first === undefined) throw new Error('no queries');
   globalThis.gc?.();
   const before = memory();
+  const clock = new Stopwatch();
   const start = performance.now();
   const storage = await ConcurrentStorage.open(join(directory, 'store'));
   verify((await storage.queryConcept(hexId(0))).content === contentOf(0), 'content of 0');
@@ -203,6 +206,7 @@ export async function vectorOpen(
   const openToSearchMs = performance.now() - start;
   await indexed(storage, count);
   const openToIndexMs = performance.now() - start;
+  const cpuMs = clock.cpuUs() / 1000;
   for (const query of queries) await storage.vectorSearch(query, { k: K, efSearch: 128 });
   const after = memory();
   await storage.close();
@@ -210,6 +214,7 @@ export async function vectorOpen(
     openToReadMs,
     openToSearchMs,
     openToIndexMs,
+    cpuMs,
     before,
     after,
     residentPerVector: ((after.rssMb - before.rssMb) * 2 ** 20) / count,
