@@ -4,7 +4,9 @@
  * safeText or excerpt.
  */
 
+import { latencyQuantileUs, type LatencyHistogram } from '../latency.js';
 import type {
+  CheckpointStats,
   ConceptAnswer,
   HealthAnswer,
   NeighborsAnswer,
@@ -168,10 +170,15 @@ export async function statsText(screen: Screen, stats: StorageStats): Promise<st
   const count = (value: number): string =>
     screen.drawing ? value.toLocaleString('en-US') : String(value);
   const bytes = (value: number): string => (screen.drawing ? byteSize(value) : String(value));
-  return table(
-    screen,
-    [{ head: 'store' }, { head: '', align: 'right' }],
-    [
+  const time = (us: number | null): string =>
+    us === null ? '-' : screen.drawing ? shortTime(us) : String(Math.round(us));
+  const facts = (head: string, rows: readonly (readonly string[])[]): Promise<string> =>
+    table(screen, [{ head }, { head: '', align: 'right' }], rows);
+  const { server, checkpoint, latencyBoundsUs } = stats;
+  const quantile = (histogram: LatencyHistogram, q: number): string =>
+    time(latencyQuantileUs(histogram, q, latencyBoundsUs));
+  const parts = [
+    await facts('store', [
       ['concepts', count(stats.concepts)],
       ['associations', count(stats.edges)],
       ['vectors', count(stats.vectors)],
@@ -190,8 +197,75 @@ export async function statsText(screen: Screen, stats: StorageStats): Promise<st
       ['reconciliations', count(stats.reconciliations)],
       ['checkpoints', count(stats.checkpoints)],
       ['uptime', screen.drawing ? duration(stats.uptimeSeconds) : String(stats.uptimeSeconds)],
-    ],
-  );
+    ]),
+    await facts('writing', [
+      ['durability', safeLine(stats.durability)],
+      ['writes in memory', count(stats.memtableWrites)],
+      ['checkpoint at writes', count(stats.memtableThreshold)],
+      ['checkpoint at log size', bytes(stats.walThresholdBytes)],
+      ['log size on disk', bytes(stats.walDiskBytes)],
+      ['group commits', count(stats.groupCommits)],
+      ['pending size', bytes(stats.pendingBytes)],
+      ['sync p50', quantile(stats.syncLatency, 0.5)],
+      ['sync p99', quantile(stats.syncLatency, 0.99)],
+      ['checkpoint', checkpointText(checkpoint)],
+      ['disk full', stats.diskFull ? 'yes' : 'no'],
+    ]),
+  ];
+  if (server !== undefined) {
+    parts.push(
+      await facts('server', [
+        ['version', safeLine(server.version)],
+        ['connections', count(server.connections)],
+        ['cpu', time(server.cpuUserUs + server.cpuSystemUs)],
+        ['resident memory', bytes(server.residentBytes)],
+        ['heap', bytes(server.heapUsedBytes)],
+        ['event loop late p99', quantile(server.loopDelay, 0.99)],
+        ['read from disk', bytes(server.diskReadBytes)],
+        ['written to disk', bytes(server.diskWrittenBytes)],
+        ['free on disk', bytes(server.diskFreeBytes)],
+        ['received', bytes(server.networkReceivedBytes)],
+        ['sent', bytes(server.networkSentBytes)],
+      ]),
+      await table(
+        screen,
+        [
+          { head: 'call' },
+          ...['calls', 'errors', 'in flight', 'p50', 'p95', 'p99'].map(
+            (head) => ({ head, align: 'right' }) as const,
+          ),
+        ],
+        server.calls
+          .filter(({ started }) => started > 0)
+          .map((call) => [
+            safeLine(call.method),
+            count(call.started),
+            count(call.handled.reduce((sum, one) => sum + (one.code === 0 ? 0 : one.count), 0)),
+            count(call.inFlight),
+            ...[0.5, 0.95, 0.99].map((q) => quantile(call.latency, q)),
+          ]),
+      ),
+    );
+  }
+  return parts.join('\n');
+}
+
+function checkpointText(checkpoint: CheckpointStats): string {
+  if (checkpoint.running) {
+    const { writtenBytes, expectedBytes } = checkpoint;
+    const share = expectedBytes === 0 ? 0 : Math.floor((100 * writtenBytes) / expectedBytes);
+    return `running, ${share} %`;
+  }
+  if (checkpoint.lastError !== '') return `failed: ${safeLine(checkpoint.lastError)}`;
+  if (checkpoint.lastEndUs === 0) return 'none yet';
+  return `took ${shortTime(checkpoint.lastDurationUs)}`;
+}
+
+/** Three digits and a unit. */
+function shortTime(us: number): string {
+  if (us < 1_000) return `${Math.round(us)} us`;
+  if (us < 1_000_000) return `${(us / 1_000).toPrecision(3)} ms`;
+  return us < 60_000_000 ? `${(us / 1_000_000).toPrecision(3)} s` : duration(us / 1_000_000);
 }
 
 export function healthText(screen: Screen, health: HealthAnswer): string {

@@ -77,8 +77,10 @@ test('the README’s first minutes, embedded and served', async () => {
 }, 120_000);
 
 test('the commands of OPERATIONS', async () => {
-  const [look, backup, damaged] = await runPage('docs/OPERATIONS.md');
+  const printed = await runPage('docs/OPERATIONS.md');
+  const [look, backup, damaged] = printed;
   expect(look).toContain('"concepts":1');
   expect(backup).toContain('a domestic animal');
   expect(damaged).toContain('nothing to repair');
+  expect(printed.at(-1)).toContain('event loop late p99');
 }, 120_000);
