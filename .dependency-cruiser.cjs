@@ -119,6 +119,19 @@ module.exports = {
       'The library is the doorway and nothing beneath it.',
     ),
     {
+      name: 'ink-for-the-dashboard',
+      comment: 'react and ink take long to load: only `sutra top` does, when it runs.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/dashboard/' },
+      to: { path: 'node_modules/(ink|react)/' },
+    },
+    {
+      name: 'dashboard-loads-lazily',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/dashboard/' },
+      to: { path: '^src/dashboard/', dynamic: false },
+    },
+    {
       name: 'no-cycles',
       severity: 'error',
       from: {},

@@ -51,12 +51,34 @@ export class Census {
     return true;
   }
 
-  private addConcept(id: string, content: string, updatedUs: number, embedding?: Float32Array) {
-    const slot = this.concepts++;
-    this.grow(this.concepts);
+  /** Associations of which the concepts were not reached: for their hubs only. */
+  addBeyond(page: ScanPage): boolean {
+    for (const { source, target } of page.associations) {
+      if (this.names.length >= MAX_CONCEPTS) return false;
+      this.associations++;
+      this.count(this.slotOf(source), this.slotOf(target));
+    }
+    return true;
+  }
+
+  private slotOf(id: string): number {
+    const known = this.index.get(id);
+    if (known !== undefined) return known;
+    const slot = this.names.push(id) - 1;
+    this.grow(slot + 1);
     this.parents[slot] = slot;
     this.index.set(id, slot);
-    this.names.push(id);
+    return slot;
+  }
+
+  private count(from: number, to: number): void {
+    this.degrees[from] = (this.degrees[from] ?? 0) + 1;
+    if (from !== to) this.degrees[to] = (this.degrees[to] ?? 0) + 1;
+  }
+
+  private addConcept(id: string, content: string, updatedUs: number, embedding?: Float32Array) {
+    this.concepts++;
+    this.slotOf(id);
     this.newestUs = Math.max(this.newestUs, updatedUs);
     const said = content
       .normalize('NFKC')
@@ -94,8 +116,7 @@ export class Census {
       this.danglingExample = `${source} -> ${target}`;
       return;
     }
-    this.degrees[from] = (this.degrees[from] ?? 0) + 1;
-    if (from !== to) this.degrees[to] = (this.degrees[to] ?? 0) + 1;
+    this.count(from, to);
     const a = this.rootOf(from);
     const b = this.rootOf(to);
     if (a !== b) this.parents[a] = b;
@@ -127,7 +148,8 @@ export class Census {
   // --- findings ---
 
   findings(nowMs: number): Finding[] {
-    const findings = [this.clock(nowMs), this.sameContents(), this.hubs(), this.spread()];
+    const findings = [this.clock(nowMs), this.sameContents(), this.spread()];
+    if (this.complete || this.associations > 0) findings.push(this.hubs());
     if (this.complete) findings.push(this.danglers(), this.islands());
     return findings.filter((finding) => finding !== null);
   }
@@ -159,7 +181,7 @@ export class Census {
 
   private hubs(): Finding {
     const check = 'supernodes';
-    const slots = Array.from(this.degrees.subarray(0, this.concepts).keys());
+    const slots = Array.from(this.degrees.subarray(0, this.names.length).keys());
     const top = slots.reduce(
       (best, slot) => ((this.degrees[slot] ?? 0) > (this.degrees[best] ?? 0) ? slot : best),
       0,

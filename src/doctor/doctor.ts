@@ -10,7 +10,7 @@ import { toSutraError } from '../errors.js';
 import { formatAddress, parseAddress, type Address } from '../storage/address.js';
 import { readHolder, type StoreHolder } from '../storage/maintenance.js';
 import { openStorage } from '../storage/open.js';
-import type { ScanPage, Storage } from '../storage/storage.js';
+import type { Storage } from '../storage/storage.js';
 import { Census } from './census.js';
 import { checkLeftovers, checkPermissions, checkSpace, checkSync } from './directory.js';
 import { counted, critical, good, note, type Finding } from './finding.js';
@@ -171,15 +171,20 @@ async function serverBeside(address: Address, options: ExamineOptions): Promise<
   }
 }
 
+/** Half the time for concepts and what follows them; where that is not enough, the other half for associations. */
 async function takeCensus(reader: Storage, budgetMs: number): Promise<Census> {
   const census = new Census();
-  const endMs = performance.now() + budgetMs;
-  const pages: AsyncIterable<ScanPage> = reader.scan();
-  for await (const page of pages) {
+  const startMs = performance.now();
+  const past = (share: number): boolean => performance.now() > startMs + budgetMs * share;
+  for await (const page of reader.scan()) {
     const room = census.add(page);
-    if (!room) return census;
-    if (page.resume === null) census.complete = true;
-    else if (performance.now() > endMs) return census;
+    if (room && page.resume === null) census.complete = true;
+    // Once it is among the associations it may take all the time there is.
+    if (!room || past(census.associations > 0 ? 1 : 0.5)) break;
+  }
+  if (census.complete || census.associations > 0) return census;
+  for await (const page of reader.scan({ kinds: 'associations' })) {
+    if (!census.addBeyond(page) || past(1)) break;
   }
   return census;
 }
@@ -188,7 +193,7 @@ function partial(census: Census, budgetMs: number): Finding {
   const seen = `${counted(census.concepts, 'concept')} and ${counted(census.associations, 'association')}`;
   return note(
     'data',
-    `only ${seen} were looked at, in ${budgetMs / 1000} s; islands and dangling data need all of them`,
-    'Give it longer with --budget.',
+    `only ${seen} were looked at, in ${budgetMs / 1000} s: what is said of data is said of these`,
+    'Give it longer with --budget; islands and dangling associations need all of the data.',
   );
 }

@@ -107,6 +107,17 @@ describe('data', () => {
     expect(found.has('dangling')).toBe(false);
   });
 
+  test('associations whose concepts were not reached show their hubs', () => {
+    const concepts = many(10_002);
+    const star = concepts.slice(1).map(({ id }) => ['c0', id] as const);
+    const census = new Census();
+    census.add(page(concepts.slice(0, 5), []));
+    expect(findingsOf(census).has('supernodes')).toBe(false);
+    expect(census.addBeyond(page([], star))).toBe(true);
+    expect(findingsOf(census).get('supernodes')?.what).toContain('"c0" has 10,001');
+    expect(findingsOf(census).has('dangling')).toBe(false);
+  });
+
   test('embeddings without spread', () => {
     const of = (make: (i: number) => number[]): Made[] =>
       Array.from({ length: 50 }, (_, i) => ({
