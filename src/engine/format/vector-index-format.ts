@@ -85,6 +85,11 @@ export function decodeIndexTrailer(bytes: Uint8Array, fileBytes: number): IndexT
   const indexBytes = view.getFloat64(40, true);
   const entries = view.getUint32(48, true);
   const dimension = view.getUint32(52, true);
+  const connectivity = view.getUint32(60, true);
+  const efConstruction = view.getUint32(64, true);
+  if (connectivity < 2 || connectivity > 256 || efConstruction < 1 || efConstruction > 4096) {
+    return `its connectivity is ${connectivity} and its efConstruction ${efConstruction}`;
+  }
   const expected = entriesOffset(indexBytes) + entries * ENTRY_BYTES + INDEX_TRAILER_BYTES;
   if (precision === undefined || dimension === 0 || !(expected === fileBytes)) {
     return `its trailer stands for ${expected} bytes, but it has ${fileBytes}`;
@@ -96,8 +101,8 @@ export function decodeIndexTrailer(bytes: Uint8Array, fileBytes: number): IndexT
     entries,
     dimension,
     precision,
-    connectivity: view.getUint32(60, true),
-    efConstruction: view.getUint32(64, true),
+    connectivity,
+    efConstruction,
     bodyCrc: view.getUint32(68, true),
   };
 }
@@ -108,6 +113,8 @@ export function decodeIndexTrailer(bytes: Uint8Array, fileBytes: number): IndexT
 const MATRIX_BYTES = 8;
 const HEAD_BYTES = 64;
 const GRAPH_BYTES = 40;
+const PACKAGE_MAGIC = new TextEncoder().encode('usearch');
+const PACKAGE_MAJOR = 2;
 /** u64 key, i16 level. */
 const NODE_BYTES = 10;
 /** The package draws levels up to about the logarithm of the size. */
@@ -134,6 +141,12 @@ export function checkIndexGraph(read: ReadAt, trailer: IndexTrailer): string | n
   const nodesAt = levelsAt + 2 * rows;
   if (nodesAt > indexBytes) return `${rows} rows in ${indexBytes} bytes`;
   const head = viewOf(read(headAt, HEAD_BYTES));
+  // A load that the package gives up leaves its heap corrupted (2.25.3), so what it would refuse is refused here.
+  for (let i = 0; i < PACKAGE_MAGIC.length; i++) {
+    if (head.getUint8(i) !== PACKAGE_MAGIC[i]) return 'no index';
+  }
+  const major = head.getUint16(7, true);
+  if (major !== PACKAGE_MAJOR) return `an index of version ${major}, expected ${PACKAGE_MAJOR}`;
   const kinds = [head.getUint8(13), head.getUint8(14), head.getUint8(15), head.getUint8(16)];
   const expected = [0x63, SCALARS[precision].code, 14, 15];
   if (kinds.some((kind, i) => kind !== expected[i])) return `of kinds ${kinds.join(', ')}`;

@@ -11,12 +11,19 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { ConcurrentStorage, type EmbeddedOptions } from '#sutra/storage/embedded';
 import { nodeEnvironment, type Environment } from '#sutra/engine/environment';
+import { crc32 } from '#sutra/engine/format/crc32';
+import {
+  decodeIndexTrailer,
+  encodeIndexTrailer,
+  INDEX_TRAILER_BYTES,
+} from '#sutra/engine/format/vector-index-format';
 import { Store } from '#sutra/engine/store';
 import type { VectorIndexStats } from '#sutra/engine/vector/vector-query';
 
 import { localIndexHost } from '../../support/local-indexer.js';
 import { seededRandom } from '../../support/random.js';
 import { clusteredVectors, cosine } from '../../support/vectors.js';
+import { checkDirectory } from '../../support/whole-store.js';
 
 const DIMENSION = 32;
 const OPTIONS = {
@@ -326,6 +333,7 @@ describe('the index’s file', () => {
     await until(store, (stats) => stats.indexed === count);
     await store.close();
     expect((await stat(file(path))).mode & 0o777).toBe(0o600);
+    await checkDirectory(path);
     return model;
   }
 
@@ -402,6 +410,38 @@ describe('the index’s file', () => {
     await rm(file());
     await cp(join(directory, 'other'), file(), { recursive: true });
     await expectGood(open(), model);
+  });
+
+  it('is not believed when its checksums are right and its graph is not', async () => {
+    const random = seededRandom(12);
+    const model = await built(directory, 12, 200);
+    const good = await readFile(file());
+    const trailer = decodeIndexTrailer(good.subarray(-INDEX_TRAILER_BYTES), good.length);
+    if (typeof trailer === 'string') throw new Error(trailer);
+    const graphAt = 8 + 200 * DIMENSION * 2;
+    const values = [0, 1, 0x7fff, 0xffff, 0x10000, 200, 0x7fffffff, 0xfffffffe, 0xffffffff];
+    let refused = 0;
+    for (let i = 0; i < 80; i++) {
+      const bytes = Buffer.from(good);
+      // The matrix's size, the heads, or somewhere in the nodes; a part of them each.
+      const span = [8, 104, trailer.indexBytes - graphAt - 104][i % 3] ?? 0;
+      const from = [0, graphAt, graphAt + 104][i % 3] ?? 0;
+      const at = from + Math.floor((random() * (span - 4)) / 2) * 2;
+      bytes.writeUInt32LE(values[Math.floor(random() * values.length)] ?? 0, at);
+      const body = bytes.subarray(0, bytes.length - INDEX_TRAILER_BYTES);
+      const sealed = encodeIndexTrailer({ ...trailer, bodyCrc: crc32(body) });
+      await writeFile(file(), Buffer.concat([body, sealed]));
+      logged = [];
+      for (const readOnly of [true, false]) {
+        const store = open(directory, { readOnly });
+        // Were a number believed that should not be, this would end the process or answer with what is not there.
+        await expectGood(store, model);
+        await store.close();
+      }
+      if (logged.some((line) => line.includes('is not used: '))) refused++;
+    }
+    // Some of them do no harm: a zero over a zero, an edge to another node.
+    expect(refused).toBeGreaterThan(30);
   });
 
   it('is of no use to a reader when it is damaged, and is left alone by it', async () => {
