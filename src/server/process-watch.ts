@@ -10,7 +10,7 @@ import { performance } from 'node:perf_hooks';
 import { LatencyRecorder } from '../latency.js';
 import type { ServerStats } from '../storage/storage.js';
 
-const TICK_MS = 20;
+const TICK_MS = 50;
 
 export type ProcessStats = Pick<
   ServerStats,
