@@ -174,7 +174,7 @@ interface Nodes {
 }
 
 /** So many bytes of nodes are read at a time. */
-const NODE_WINDOW = 4 * 1024 * 1024;
+const NODE_WINDOW = 512 * 1024;
 
 function checkNodes(read: ReadAt, nodes: Nodes): string | null {
   const { indexBytes, levels, connectivity, maxLevel } = nodes;

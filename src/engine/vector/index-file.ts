@@ -25,7 +25,7 @@ import type { IndexOptions, IndexRequest } from './index-messages.js';
 export const INDEX_NAME = 'vectors.usearch';
 export const INDEX_TEMP_NAME = `${INDEX_NAME}.tmp`;
 
-const WINDOW_BYTES = 4 * 1024 * 1024;
+const WINDOW_BYTES = 512 * 1024;
 /** A reader's file may be replaced while it is read. */
 const ATTEMPTS = 3;
 
