@@ -70,6 +70,9 @@ export interface CommitReceipt {
   readonly count: number;
 }
 
+export type IngestCommand =
+  { readonly concept: LearnCommand } | { readonly association: AssociateCommand };
+
 interface Waiter {
   readonly resolve: (receipt: CommitReceipt) => void;
   readonly reject: (error: SutraError) => void;
@@ -225,6 +228,71 @@ export class GroupCommit {
     return this.enqueue(group, count);
   }
 
+  /**
+   * Each by itself and in order: `refused` is told of those that cannot be, by index, and the others take one range of
+   * sequences. Everything is encoded at the call; resolves when it is applied, which may take several groups.
+   */
+  async ingest(
+    commands: readonly IngestCommand[],
+    refused: (index: number, error: unknown) => void,
+  ): Promise<CommitReceipt> {
+    this.admit();
+    const { ids, others, state } = this;
+    const timeUs = recordedUs(this.environment);
+    const firstSequence = this.nextSequence;
+    const groups: Promise<CommitReceipt>[] = [];
+    let group = this.openGroup();
+    let inGroup = 0;
+    for (let from = 0; from < commands.length; from += BLOCK) {
+      const to = Math.min(from + BLOCK, commands.length);
+      for (let i = from; i < to; i++) {
+        const command = commands[i]!;
+        const id = ids[i - from]!;
+        if ('concept' in command) {
+          parseId(command.concept.id, id);
+        } else {
+          const other = others[i - from]!;
+          parseId(command.association.source, id);
+          parseId(command.association.target, other);
+          state.prefetch.addKey(other.k0, other.k1, other.k2, other.k3);
+        }
+        state.prefetch.addKey(id.k0, id.k1, id.k2, id.k3);
+      }
+      state.prefetch.run();
+      for (let i = from; i < to; i++) {
+        if (isFull(group)) {
+          if (inGroup > 0) groups.push(this.enqueue(group, inGroup));
+          inGroup = 0;
+          group = this.openGroup();
+        }
+        const command = commands[i]!;
+        const id = ids[i - from]!;
+        try {
+          if ('concept' in command) {
+            this.encodeLearn(group, command.concept, id, timeUs, 'concept_id', 'embedding');
+          } else {
+            const { association } = command;
+            const other = others[i - from]!;
+            this.encodeAssociate(group, association, id, other, timeUs, 'source_id', 'target_id');
+          }
+          inGroup++;
+        } catch (error) {
+          refused(i, error);
+        }
+      }
+    }
+    if (inGroup > 0) groups.push(this.enqueue(group, inGroup));
+    const count = this.nextSequence - firstSequence;
+    if (count === 0) await this.answerable();
+    await Promise.all(groups);
+    return { firstSequence: count === 0 ? 0 : firstSequence, count };
+  }
+
+  /** Resolves when much can be queued without being refused as OVERLOADED. */
+  async room(): Promise<void> {
+    while (this.queuedBytes > MAX_QUEUED_BYTES / 2) await this.settled();
+  }
+
   /** null: nothing by that id, and no sequence taken. */
   async forgetConcept(id: string): Promise<{ sequence: number; associations: number } | null> {
     this.admit();
@@ -359,10 +427,7 @@ export class GroupCommit {
 
   private openGroup(): Group {
     let group = this.building;
-    if (
-      group !== null &&
-      (group.buffer.payloadBytes >= GROUP_BYTES || group.buffer.count >= GROUP_COMMANDS)
-    ) {
+    if (group !== null && isFull(group)) {
       this.queue.push(group);
       group = null;
     }
@@ -758,6 +823,10 @@ export class GroupCommit {
       );
     });
   }
+}
+
+function isFull({ buffer }: Group): boolean {
+  return buffer.payloadBytes >= GROUP_BYTES || buffer.count >= GROUP_COMMANDS;
 }
 
 function nameCrcOf(id: ParsedId): number {

@@ -2,11 +2,17 @@
 
 export class CallGate {
   private open = true;
+  private readonly shutting = new AbortController();
   private inside = 0;
   private whenEmpty: (() => void) | null = null;
 
   get count(): number {
     return this.inside;
+  }
+
+  /** Aborted when it is shut: what could go on for ever ends then. */
+  get closing(): AbortSignal {
+    return this.shutting.signal;
   }
 
   /** False when shut. Each true is paired with one leave(). */
@@ -23,6 +29,7 @@ export class CallGate {
 
   shut(): void {
     this.open = false;
+    this.shutting.abort();
   }
 
   /** Resolves when the last call inside has left, or after timeoutMs; true when none is left. */

@@ -12,6 +12,7 @@ import {
   type StatusObject,
   type UntypedServiceImplementation,
   type sendUnaryData,
+  type ServerDuplexStream,
   type ServerUnaryCall,
   type ServerWritableStream,
 } from '@grpc/grpc-js';
@@ -25,7 +26,7 @@ import type { CallCounter, CallCounts } from './call-counts.js';
 import type { CallGate } from './call-gate.js';
 import type { ServerLogger } from './logger.js';
 import type { SlowCalls } from './slow-calls.js';
-import { sendAnswers, type Outgoing } from './streams.js';
+import { receiveRequests, sendAnswers, type Outgoing } from './streams.js';
 
 export interface Service {
   readonly definition: ServiceDefinition;
@@ -110,6 +111,24 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
     };
   }
 
+  /** A stream each way. */
+  function serveBoth<Request, Response>(
+    method: Method<Request, Response>,
+    run: (requests: AsyncIterable<Request>, options: CallOptions) => AsyncIterable<Response>,
+  ): void {
+    const { name } = method;
+    definition[name] = definitionOf(method);
+    const counter = counts.of(name, 'bidi_stream');
+    const received = (): void => {
+      counter.received++;
+    };
+    implementation[name] = (call: ServerDuplexStream<Request | DecodeFailure, Response>): void => {
+      stream(call, counter, (signal) =>
+        run(receiveRequests(call, signal, gate.closing, streamIdleMs, received), { signal }),
+      );
+    };
+  }
+
   /** Runs a stream inside the gate, to its end. What its client's deadline does comes as a cancellation. */
   function stream<Response>(
     call: Outgoing<Response> & CancellableCall,
@@ -180,6 +199,7 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
     await storage.flush(context);
     return { success: true };
   });
+  serveBoth(METHODS.ingest, (items, options) => storage.ingest(items, options));
   serveAnswers(METHODS.scan, ({ kinds, withEmbeddings, pageItems, resume }, options) =>
     storage.scan({
       kinds,

@@ -32,6 +32,7 @@ import {
   parseVectorPrecision,
 } from './settings.js';
 import { backupChunks } from './backup-chunks.js';
+import { ingestChunks, itemError, screenChunk } from './ingest.js';
 import { scanPages } from './scan-pages.js';
 import type {
   AssociationInput,
@@ -44,6 +45,10 @@ import type {
   Direction,
   ForgetReceipt,
   HealthAnswer,
+  IngestAck,
+  IngestItem,
+  IngestOptions,
+  IngestSource,
   Neighbor,
   NeighborOptions,
   NeighborsAnswer,
@@ -66,6 +71,7 @@ import {
   checkCall,
   checkConcept,
   checkForgetAssociation,
+  checkIngest,
   checkNeighbors,
   checkPath,
   checkQuery,
@@ -304,6 +310,38 @@ export class ConcurrentStorage implements Storage {
     checkSearch(query, options);
     this.begin(options);
     return searchStore(this.store, query, options, (sliceMs) => this.budget(options, sliceMs));
+  }
+
+  async *ingest(
+    items: IngestSource,
+    options: IngestOptions = {},
+  ): AsyncGenerator<IngestAck, void, undefined> {
+    checkIngest(options);
+    this.begin(options);
+    // Chunks wait for room in turn, so that none overtakes the one before.
+    let admitted = Promise.resolve();
+    yield* ingestChunks(items, options, (chunk, firstIndex) => {
+      const turn = admitted.then(() => this.store.commits.room());
+      const ack = turn.then(() => this.ingestChunk(chunk, firstIndex));
+      admitted = turn;
+      return ack;
+    });
+  }
+
+  private async ingestChunk(items: readonly IngestItem[], firstIndex: number): Promise<IngestAck> {
+    const { valid, indexes, errors } = screenChunk(items, firstIndex);
+    const { firstSequence, count } = await this.store.commits.ingest(valid, (i, error) => {
+      errors.push(itemError(error, firstIndex + (indexes[i] ?? 0)));
+    });
+    errors.sort((a, b) => a.index - b.index);
+    return {
+      firstIndex,
+      received: items.length,
+      accepted: count,
+      firstSequence,
+      lastSequence: count === 0 ? 0 : firstSequence + count - 1,
+      errors,
+    };
   }
 
   async *scan(options: ScanOptions = {}): AsyncGenerator<ScanPage, void, undefined> {

@@ -20,6 +20,7 @@ import { SutraError, invalidField, isErrorCode, toSutraError, type ErrorCode } f
 import { METHODS, type Method } from '../wire/methods.js';
 import { CODE_TRAILER, DETAILS_TRAILER, HINT_TRAILER, decodeDetails } from '../wire/status.js';
 import { formatAddress, parseAddress } from './address.js';
+import { ingestChunks, mergedAck, screenChunk } from './ingest.js';
 import { takeAnswers } from './remote-stream.js';
 import type {
   AssociationInput,
@@ -32,6 +33,10 @@ import type {
   ConceptInput,
   ForgetReceipt,
   HealthAnswer,
+  IngestAck,
+  IngestItem,
+  IngestOptions,
+  IngestSource,
   NeighborOptions,
   NeighborsAnswer,
   PathAnswer,
@@ -46,12 +51,14 @@ import type {
   WriteReceipt,
 } from './storage.js';
 import {
+  MAX_BATCH_BYTES,
   abortError,
   checkAssociation,
   checkBatch,
   checkCall,
   checkConcept,
   checkForgetAssociation,
+  checkIngest,
   checkNeighbors,
   checkPath,
   checkQuery,
@@ -77,6 +84,8 @@ export interface ClientTls {
   readonly serverName?: string;
 }
 
+/** Acknowledgements are small, and at most a few are under way. */
+const ACKS_AHEAD = 16;
 /** Pages of a scan that are read and not taken. */
 const READ_AHEAD = 2;
 
@@ -238,6 +247,53 @@ export class StorageClient implements Storage {
       ...(within === undefined ? {} : { within }),
     };
     return this.call(METHODS.vectorSearch, request, options);
+  }
+
+  /** `timeoutMs` is how long an acknowledgement may take; by default as long as it likes. */
+  async *ingest(
+    items: IngestSource,
+    options: IngestOptions = {},
+  ): AsyncGenerator<IngestAck, void, undefined> {
+    this.requireOpen();
+    checkIngest(options);
+    const { signal, timeoutMs: idleMs = Infinity } = options;
+    throwIfAborted(signal);
+    const { path, encodeRequest, decodeResponse } = METHODS.ingest;
+    const call = this.client.makeBidiStreamRequest(
+      path,
+      (bytes: Buffer) => bytes,
+      decodeResponse,
+      this.metadata(),
+    );
+    const answers = takeAnswers<IngestAck>(call, { readAhead: ACKS_AHEAD, idleMs, signal });
+    // Answers come in the order of the chunks, so each is asked for behind the one before.
+    let before: Promise<unknown> = Promise.resolve();
+    const submit = async (chunk: readonly IngestItem[], firstIndex: number): Promise<IngestAck> => {
+      const { valid, indexes, errors } = screenChunk(chunk, firstIndex);
+      const bytes = encodeRequest(valid);
+      if (bytes.length > MAX_BATCH_BYTES) {
+        const description = `a chunk of ${valid.length} items is ${bytes.length} bytes`;
+        throw new SutraError('TOO_LARGE', `${description}, expected at most ${MAX_BATCH_BYTES}`);
+      }
+      call.write(bytes);
+      const answer = before.then(() => answers.next());
+      before = answer;
+      const { done, value } = await answer;
+      if (done === true) throw this.lost('the stream ended before its last acknowledgement');
+      return mergedAck(value, indexes, errors, firstIndex, chunk.length);
+    };
+    async function* acknowledgements(): AsyncGenerator<IngestAck, void, undefined> {
+      yield* ingestChunks(items, options, submit);
+      call.end();
+      // The stream's own end: OK, or an error that came behind the last acknowledgement.
+      await answers.next();
+    }
+    try {
+      yield* this.stream(acknowledgements(), call, options);
+    } finally {
+      // Does nothing where the stream is at its end.
+      call.cancel();
+    }
   }
 
   /** `timeoutMs` is how long the next page may take; by default as long as it likes. */

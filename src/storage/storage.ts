@@ -454,6 +454,12 @@ export interface Storage {
     options?: SearchOptions,
   ): Promise<VectorMatch[]>;
   /**
+   * Learns a stream of items, each by itself: one that is refused is named in its chunk's acknowledgement, and the others go
+   * in. An acknowledgement comes once its chunk is durable, in order; the stream is read as acknowledgements are taken. When
+   * it throws, what was acknowledged is in, and what was sent behind that may be.
+   */
+  ingest(items: IngestSource, options?: IngestOptions): AsyncIterable<IngestAck>;
+  /**
    * Everything there is at one sequence, in pages, while writes go on: concepts in the order in which they were first learned
    * (where nothing was forgotten), then associations by source, target and type, the ends in that same order. Learning it
    * all in this order and scanning again gives the same. At least one page, even of an empty store. A writer's scan begins

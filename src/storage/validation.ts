@@ -18,6 +18,8 @@ import type {
   BatchInput,
   CallOptions,
   ConceptInput,
+  IngestItem,
+  IngestOptions,
   NeighborOptions,
   Neighborhood,
   PathOptions,
@@ -39,6 +41,8 @@ export const MAX_SEARCH_CONTENT_BYTES = MAX_BATCH_BYTES;
 export const DEFAULT_K = 10;
 export const MAX_K = 10_000;
 export const DEFAULT_EF_SEARCH = 50;
+export const DEFAULT_CHUNK_ITEMS = 1000;
+export const MAX_CHUNK_ITEMS = 16_384;
 export const DEFAULT_PAGE_ITEMS = 1000;
 export const MAX_PAGE_ITEMS = 10_000;
 const MAX_UINT32 = 0xffff_ffff;
@@ -162,6 +166,18 @@ export function checkSearch(
   found = similarityProblems(found, options.minSimilarity);
   if (options.within !== undefined) found = withinProblems(found, options.within);
   settle(callProblems(found, options));
+}
+
+export function checkIngest(options: IngestOptions): void {
+  const found = integerProblems(null, 'chunk_items', options.chunkItems, MAX_CHUNK_ITEMS);
+  settle(callProblems(found, options));
+}
+
+export function checkIngestItem(item: IngestItem): void {
+  if (!isObject(item) || 'concept' in item === 'association' in item) {
+    settle(note(null, 'item', 'expected a concept or an association'));
+  } else if ('concept' in item) settle(conceptProblems(null, item.concept, '', 0));
+  else settle(associationProblems(null, item.association, '', 0));
 }
 
 export function checkScan(options: ScanOptions): void {

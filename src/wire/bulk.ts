@@ -1,18 +1,177 @@
 /**
  * The messages of bulk in and out in proto/sutra/storage.proto, by hand, as requests.ts and responses.ts have the others: the
- * pages of a scan.
+ * chunks of an ingest and the pages of a scan.
  */
 
+import { isErrorCode, type FieldViolation } from '../errors.js';
 import type {
+  IngestAck,
+  IngestItem,
+  IngestItemError,
   ScanKinds,
   ScanPage,
   ScannedAssociation,
   ScannedConcept,
 } from '../storage/storage.js';
 import { FloatSink, type WireReader } from './reader.js';
+import { readAssociation, readConcept, writeAssociation, writeConcept } from './requests.js';
 import { WireWriter } from './writer.js';
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** A message of more is not read on: two bytes on the wire would be an object here. */
+const MAX_ITEMS = 16_384;
+
+export function encodeIngest(items: readonly IngestItem[]): Buffer {
+  const w = new WireWriter();
+  for (const item of items) {
+    w.open(1);
+    if ('concept' in item) {
+      w.open(1);
+      writeConcept(w, item.concept);
+    } else {
+      w.open(2);
+      writeAssociation(w, item.association);
+    }
+    w.close();
+    w.close();
+  }
+  return w.finish();
+}
+
+export function decodeIngest(r: WireReader): readonly IngestItem[] {
+  const items: IngestItem[] = [];
+  for (let field = r.next(); field !== 0; field = r.next()) {
+    if (field !== 1) {
+      r.skip();
+      continue;
+    }
+    const outer = r.open('items');
+    r.within('items', items.length);
+    if (items.length >= MAX_ITEMS) throw r.refusal('', `expected at most ${MAX_ITEMS} items`);
+    items.push(readItem(r));
+    r.close(outer);
+    r.within('', 0);
+  }
+  return items;
+}
+
+function readItem(r: WireReader): IngestItem {
+  let item: IngestItem | null = null;
+  for (let field = r.next(); field !== 0; field = r.next()) {
+    if (field === 1) {
+      const outer = r.open('concept');
+      item = { concept: readConcept(r) };
+      r.close(outer);
+    } else if (field === 2) {
+      const outer = r.open('association');
+      item = { association: readAssociation(r) };
+      r.close(outer);
+    } else r.skip();
+  }
+  // Neither is an item that the storage refuses by its index, as a concept without an id.
+  return item ?? { concept: { id: '', content: '' } };
+}
+
+export function encodeIngestAck(ack: IngestAck): Buffer {
+  const w = new WireWriter();
+  w.uint64(1, ack.firstIndex);
+  w.uint64(2, ack.received);
+  w.uint64(3, ack.accepted);
+  w.uint64(4, ack.firstSequence);
+  w.uint64(5, ack.lastSequence);
+  for (const error of ack.errors) {
+    w.open(6);
+    w.uint64(1, error.index);
+    w.string(2, error.code);
+    w.string(3, error.message);
+    for (const { field, description } of error.violations) {
+      w.open(4);
+      w.string(1, field);
+      w.string(2, description);
+      w.close();
+    }
+    w.close();
+  }
+  return w.finish();
+}
+
+export function decodeIngestAck(r: WireReader): IngestAck {
+  const errors: IngestItemError[] = [];
+  const ack: Mutable<IngestAck> = {
+    firstIndex: 0,
+    received: 0,
+    accepted: 0,
+    firstSequence: 0,
+    lastSequence: 0,
+    errors,
+  };
+  for (let field = r.next(); field !== 0; field = r.next()) {
+    switch (field) {
+      case 1:
+        ack.firstIndex = r.uint64('first_index');
+        break;
+      case 2:
+        ack.received = r.uint64('received');
+        break;
+      case 3:
+        ack.accepted = r.uint64('accepted');
+        break;
+      case 4:
+        ack.firstSequence = r.uint64('first_sequence');
+        break;
+      case 5:
+        ack.lastSequence = r.uint64('last_sequence');
+        break;
+      case 6: {
+        const outer = r.open('errors');
+        errors.push(readItemError(r));
+        r.close(outer);
+        break;
+      }
+      default:
+        r.skip();
+    }
+  }
+  return ack;
+}
+
+function readItemError(r: WireReader): IngestItemError {
+  const violations: FieldViolation[] = [];
+  const error: Mutable<IngestItemError> = { index: 0, code: 'INTERNAL', message: '', violations };
+  for (let field = r.next(); field !== 0; field = r.next()) {
+    switch (field) {
+      case 1:
+        error.index = r.uint64('index');
+        break;
+      case 2: {
+        // A code that only a newer server knows stays INTERNAL.
+        const code = r.string('code');
+        if (isErrorCode(code)) error.code = code;
+        break;
+      }
+      case 3:
+        error.message = r.string('message');
+        break;
+      case 4: {
+        const outer = r.open('violations');
+        let name = '';
+        let description = '';
+        for (let inner = r.next(); inner !== 0; inner = r.next()) {
+          if (inner === 1) name = r.string('field');
+          else if (inner === 2) description = r.string('description');
+          else r.skip();
+        }
+        r.close(outer);
+        violations.push({ field: name, description });
+        break;
+      }
+      default:
+        r.skip();
+    }
+  }
+  return error;
+}
 
 export const SCAN_KINDS = ['all', 'concepts', 'associations'] as const satisfies ScanKinds[];
 

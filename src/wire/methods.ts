@@ -168,6 +168,14 @@ export const METHODS = {
     responses.encodeForgetReceipt,
     responses.decodeForgetReceipt,
   ),
+  ingest: method(
+    'Ingest',
+    bulk.encodeIngest,
+    bulk.decodeIngest,
+    bulk.encodeIngestAck,
+    bulk.decodeIngestAck,
+    'both',
+  ),
   scan: method(
     'Scan',
     bulk.encodeScan,

@@ -198,6 +198,11 @@ export class WireReader {
     this.violations.push({ field: this.path(name), description });
   }
 
+  /** For a caller to throw: what is read on is worth nothing. */
+  refusal(name: string, description: string): WireError {
+    return this.error(name, description);
+  }
+
   private error(name: string, description: string): WireError {
     return new WireError(this.path(name), description);
   }

@@ -66,7 +66,7 @@ export type EmptyRequest = Record<string, never>;
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
-function writeConcept(w: WireWriter, concept: ConceptInput): void {
+export function writeConcept(w: WireWriter, concept: ConceptInput): void {
   w.string(1, concept.id);
   w.string(2, concept.content);
   if (concept.embedding !== undefined) w.floats(3, concept.embedding);
@@ -76,7 +76,7 @@ function writeConcept(w: WireWriter, concept: ConceptInput): void {
   if (concept.updatedUs !== undefined) w.presentUint64(7, concept.updatedUs);
 }
 
-function readConcept(r: WireReader): ConceptInput {
+export function readConcept(r: WireReader): ConceptInput {
   const concept: Mutable<ConceptInput> = { id: '', content: '' };
   let embedding: FloatSink | undefined;
   for (let field = r.next(); field !== 0; field = r.next()) {
@@ -114,7 +114,7 @@ function readConcept(r: WireReader): ConceptInput {
   return concept;
 }
 
-function writeAssociation(w: WireWriter, association: AssociationInput): void {
+export function writeAssociation(w: WireWriter, association: AssociationInput): void {
   w.string(1, association.source);
   w.string(2, association.target);
   w.uint32(3, association.type ?? 0);
@@ -122,7 +122,7 @@ function writeAssociation(w: WireWriter, association: AssociationInput): void {
   if (association.createdUs !== undefined) w.presentUint64(5, association.createdUs);
 }
 
-function readAssociation(r: WireReader): AssociationInput {
+export function readAssociation(r: WireReader): AssociationInput {
   const association: Mutable<AssociationInput> = { source: '', target: '', type: 0 };
   for (let field = r.next(); field !== 0; field = r.next()) {
     switch (field) {

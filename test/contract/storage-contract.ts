@@ -10,6 +10,10 @@ import { SutraError, type ErrorCode } from '#sutra/errors';
 import type {
   AssociationInput,
   ConceptInput,
+  IngestAck,
+  IngestItem,
+  IngestOptions,
+  IngestSource,
   PathOptions,
   ScanOptions,
   ScanPage,
@@ -183,6 +187,159 @@ export function storageContract(name: string, open: StorageFactory): void {
           await storage.learnConcept({ id: `t${i}`, content });
           expect((await storage.queryConcept(`t${i}`)).content).toBe(content);
         }
+      });
+    });
+
+    describe('ingest', () => {
+      const concept = (id: string): IngestItem => ({ concept: { id, content: id } });
+      const edge = (source: string, target: string): IngestItem => ({
+        association: { source, target },
+      });
+
+      async function acks(
+        storage: Storage,
+        items: IngestSource,
+        options: IngestOptions = {},
+      ): Promise<IngestAck[]> {
+        const all: IngestAck[] = [];
+        for await (const ack of storage.ingest(items, options)) all.push(ack);
+        return all;
+      }
+
+      test('learns items in order, in chunks that are acknowledged one by one', async () => {
+        const storage = await store();
+        const items = Array.from({ length: 25 }, (_, i) => concept(`c${i}`));
+        items.push(edge('c0', 'c24'), edge('c24', 'c0'));
+        const all = await acks(storage, items, { chunkItems: 10 });
+        expect(all).toEqual([
+          {
+            firstIndex: 0,
+            received: 10,
+            accepted: 10,
+            firstSequence: 1,
+            lastSequence: 10,
+            errors: [],
+          },
+          {
+            firstIndex: 10,
+            received: 10,
+            accepted: 10,
+            firstSequence: 11,
+            lastSequence: 20,
+            errors: [],
+          },
+          {
+            firstIndex: 20,
+            received: 7,
+            accepted: 7,
+            firstSequence: 21,
+            lastSequence: 27,
+            errors: [],
+          },
+        ]);
+        expect(await storage.stats()).toMatchObject({ concepts: 25, edges: 2, sequence: 27 });
+        expect(await acks(storage, [])).toEqual([]);
+      });
+
+      test('names items that are refused by their index, and takes the others', async () => {
+        const storage = await store();
+        await storage.learnConcept({ id: 'v', content: '', embedding: [1, 2] });
+        const chunks = [
+          [concept('a'), concept(''), edge('a', 'nobody'), edge('a', 'v')],
+          [edge('nobody', 'a')],
+          [],
+          [
+            { concept: { id: 'w', content: '', embedding: [1, 2, 3] } },
+            { association: { source: 'a', target: 'v', confidence: 2 } },
+            concept('b'),
+            {} as IngestItem,
+          ],
+        ];
+        const all = await acks(storage, chunks);
+        expect(all.map(({ errors: _, ...ack }) => ack)).toEqual([
+          { firstIndex: 0, received: 4, accepted: 2, firstSequence: 2, lastSequence: 3 },
+          { firstIndex: 4, received: 1, accepted: 0, firstSequence: 0, lastSequence: 0 },
+          { firstIndex: 5, received: 0, accepted: 0, firstSequence: 0, lastSequence: 0 },
+          { firstIndex: 5, received: 4, accepted: 1, firstSequence: 4, lastSequence: 4 },
+        ]);
+        const errors = all.flatMap((ack) => ack.errors.map(({ index, code }) => [index, code]));
+        expect(errors).toEqual([
+          [1, 'INVALID_ARGUMENT'],
+          [2, 'UNKNOWN_CONCEPT'],
+          [4, 'UNKNOWN_CONCEPT'],
+          [5, 'DIMENSION_MISMATCH'],
+          [6, 'INVALID_ARGUMENT'],
+          [8, 'INVALID_ARGUMENT'],
+        ]);
+        expect(all[0]?.errors[0]?.violations).toMatchObject([{ field: 'concept_id' }]);
+        expect(all[0]?.errors[1]?.message).toContain('nobody');
+        expect(await storage.stats()).toMatchObject({ concepts: 3, edges: 1, sequence: 4 });
+      });
+
+      test('acknowledges what a slow source gave before it gives more', async () => {
+        const storage = await store();
+        let taken: (() => void) | null = null;
+        async function* slow(): AsyncGenerator<IngestItem> {
+          for (let i = 0; i < 3; i++) {
+            yield concept(`s${i}`);
+            await new Promise<void>((resolve) => {
+              taken = resolve;
+            });
+          }
+        }
+        let next = 0;
+        for await (const ack of storage.ingest(slow())) {
+          expect(ack).toMatchObject({ firstIndex: next, received: 1, accepted: 1 });
+          expect(await storage.contains(`s${next++}`)).toBe(true);
+          (taken as (() => void) | null)?.();
+        }
+        expect(next).toBe(3);
+      });
+
+      test('that its source breaks off acknowledges what came before, then throws that', async () => {
+        const storage = await store();
+        function* broken(): Generator<readonly IngestItem[]> {
+          yield [concept('a')];
+          yield [concept('b')];
+          throw new RangeError('the source broke');
+        }
+        const seen: IngestAck[] = [];
+        const reading = (async () => {
+          for await (const ack of storage.ingest(broken())) seen.push(ack);
+        })();
+        await expect(reading).rejects.toThrow('the source broke');
+        expect(seen).toHaveLength(2);
+        expect(await storage.contains('b')).toBe(true);
+      });
+
+      test('ends when it is aborted or left, and leaves its source', async () => {
+        const storage = await store();
+        let left = 0;
+        function* endless(): Generator<IngestItem> {
+          try {
+            for (let i = 0; ; i++) yield concept(`e${i}`);
+          } finally {
+            left++;
+          }
+        }
+        for await (const ack of storage.ingest(endless(), { chunkItems: 5 })) {
+          expect(ack.accepted).toBe(5);
+          break;
+        }
+        expect(left).toBe(1);
+        const controller = new AbortController();
+        const reading = (async () => {
+          const options = { chunkItems: 5, signal: controller.signal };
+          for await (const ack of storage.ingest(endless(), options)) {
+            expect(ack.accepted).toBe(5);
+            controller.abort();
+          }
+        })();
+        await expect(reading).rejects.toMatchObject({ code: 'CANCELLED' });
+        expect(left).toBe(2);
+        await expect(acks(storage, [], { chunkItems: 16_385 })).rejects.toMatchObject({
+          code: 'INVALID_ARGUMENT',
+        });
       });
     });
 

@@ -4,7 +4,7 @@ import { Client, credentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { ServerOptions } from '#sutra/server/server';
 import { ConcurrentStorage } from '#sutra/storage/embedded';
-import type { ScanPage, Storage } from '#sutra/storage/storage';
+import type { IngestAck, IngestItem, ScanPage, Storage } from '#sutra/storage/storage';
 import { METHODS } from '#sutra/wire/methods';
 import { temporaryPath } from '../support/fixture.js';
 import { serveStorage, type Served } from '../support/served.js';
@@ -59,6 +59,115 @@ function endless(bytes: number) {
   });
   return { storage, counts };
 }
+
+describe('an ingest over the wire', () => {
+  function raw(port: number) {
+    const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
+    const call = client.makeBidiStreamRequest(
+      METHODS.ingest.path,
+      (bytes: Buffer) => bytes,
+      METHODS.ingest.decodeResponse,
+    );
+    const acks: IngestAck[] = [];
+    call.on('data', (ack: IngestAck) => acks.push(ack));
+    const ended = new Promise<number>((resolve) => {
+      call.on('status', ({ code }: { code: number }) => resolve(code));
+      call.on('error', () => undefined);
+    });
+    return { client, call, acks, ended };
+  }
+  const chunk = (...ids: string[]): Buffer =>
+    METHODS.ingest.encodeRequest(ids.map((id) => ({ concept: { id, content: '' } })));
+
+  test('with a chunk that is no chunk, or too many items, acknowledges those before and ends', async () => {
+    const { server, client } = await serve(await ConcurrentStorage.open(temporaryPath()));
+    const tooMany = chunk(...Array.from({ length: 16_385 }, (_, i) => `m${i}`));
+    for (const bad of [Buffer.from([0x0a, 0xff, 0x01, 0x00]), tooMany]) {
+      const stream = raw(server.port);
+      stream.call.write(chunk('before', 'too'));
+      await waitFor(() => stream.acks.length === 1);
+      stream.call.write(bad);
+      expect(await stream.ended).toBe(3);
+      expect(stream.acks).toMatchObject([{ firstIndex: 0, received: 2, accepted: 2 }]);
+      stream.client.close();
+    }
+    expect(await client.stats()).toMatchObject({ concepts: 2 });
+  });
+
+  test('whose client goes, or says nothing, ends; what was acknowledged stays', async () => {
+    const storage = await ConcurrentStorage.open(temporaryPath());
+    const { server, client } = await serve(storage, { streamIdleMs: 300 });
+    const gone = raw(server.port);
+    gone.call.write(chunk('a'));
+    await waitFor(() => gone.acks.length === 1);
+    gone.call.cancel();
+    gone.client.close();
+    const silent = raw(server.port);
+    expect(await silent.ended).toBe(4);
+    silent.client.close();
+    expect(await client.contains('a')).toBe(true);
+  });
+
+  test('is read no faster than the storage takes chunks', async () => {
+    let taken = 0;
+    let go: () => void = () => undefined;
+    const storage = stubStorage({
+      async *ingest(items) {
+        for await (const items_ of items) {
+          taken++;
+          await new Promise<void>((resolve) => {
+            go = resolve;
+          });
+          yield {
+            firstIndex: 0,
+            received: Array.isArray(items_) ? items_.length : 1,
+            accepted: 0,
+            firstSequence: 0,
+            lastSequence: 0,
+            errors: [],
+          };
+        }
+      },
+    });
+    const { server } = await serve(storage);
+    const stream = raw(server.port);
+    const large = METHODS.ingest.encodeRequest([
+      { concept: { id: 'x', content: 'x'.repeat(1024 * 1024) } },
+    ]);
+    let sent = 0;
+    for (let i = 0; i < 24; i++) stream.call.write(large, () => sent++);
+    await waitFor(() => taken === 1);
+    await new Promise((resolve) => {
+      setTimeout(resolve, 300);
+    });
+    expect(sent).toBeLessThan(24);
+    for (let i = 1; i <= 24; i++) {
+      await waitFor(() => taken === i);
+      go();
+    }
+    await waitFor(() => sent === 24);
+    stream.call.cancel();
+    stream.client.close();
+  });
+
+  test('ends in a drain at once: what was acknowledged is durable', async () => {
+    const { server, client } = await serve(await ConcurrentStorage.open(temporaryPath()));
+    let more: () => void = () => undefined;
+    async function* items(): AsyncGenerator<IngestItem> {
+      yield { concept: { id: 'a', content: '' } };
+      await new Promise<void>((resolve) => {
+        more = resolve;
+      });
+    }
+    const ingest = client.ingest(items())[Symbol.asyncIterator]();
+    expect((await ingest.next()).value).toMatchObject({ accepted: 1 });
+    const rest = ingest.next();
+    rest.catch(() => undefined);
+    expect(await server.drain(5_000)).toEqual({ abandonedCalls: 0 });
+    more();
+    await expect(rest).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  });
+});
 
 describe('a scan over the wire', () => {
   test('makes pages no faster than they are taken', async () => {

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { ParsedId, keyToId, parseId } from '#sutra/engine/format/id';
 import { SutraError } from '#sutra/errors';
+import { ingestChunks, itemError, screenChunk } from '#sutra/storage/ingest';
 import { LATENCY_BOUNDS_US, NO_LATENCIES } from '#sutra/latency';
 import type {
   AssociationInput,
@@ -19,6 +20,9 @@ import type {
   Direction,
   ForgetReceipt,
   HealthAnswer,
+  IngestAck,
+  IngestOptions,
+  IngestSource,
   Neighbor,
   NeighborOptions,
   NeighborsAnswer,
@@ -42,6 +46,7 @@ import {
   checkCall,
   checkConcept,
   checkForgetAssociation,
+  checkIngest,
   checkNeighbors,
   checkPath,
   checkQuery,
@@ -339,6 +344,38 @@ export class ModelStorage implements Storage {
       }
     }
     return near;
+  }
+
+  async *ingest(
+    items: IngestSource,
+    options: IngestOptions = {},
+  ): AsyncGenerator<IngestAck, void, undefined> {
+    this.begin(options);
+    checkIngest(options);
+    yield* ingestChunks(items, options, async (chunk, firstIndex) => {
+      this.begin(options);
+      const { errors } = screenChunk(chunk, firstIndex);
+      const refused = new Set(errors.map(({ index }) => index));
+      const before = this.sequence;
+      chunk.forEach((item, i) => {
+        if (refused.has(firstIndex + i)) return;
+        try {
+          if ('concept' in item) this.apply({ concepts: [item.concept] }, false);
+          else this.apply({ associations: [item.association] }, false);
+        } catch (error) {
+          errors.push(itemError(error, firstIndex + i));
+        }
+      });
+      const accepted = this.sequence - before;
+      return {
+        firstIndex,
+        received: chunk.length,
+        accepted,
+        firstSequence: accepted === 0 ? 0 : before + 1,
+        lastSequence: accepted === 0 ? 0 : this.sequence,
+        errors: errors.sort((a, b) => a.index - b.index),
+      };
+    });
   }
 
   async *scan(options: ScanOptions = {}): AsyncGenerator<ScanPage, void, undefined> {

@@ -513,6 +513,41 @@ const CASES: Record<keyof typeof METHODS, [request: Case, response: Case]> = {
     ),
     FORGOTTEN,
   ],
+  ingest: [
+    messageCase(
+      fc.array(fc.oneof(fc.record({ concept }), fc.record({ association })), { maxLength: 5 }),
+      (items) => ({
+        items: items.map((item) =>
+          'concept' in item
+            ? { concept: conceptNames(item.concept) }
+            : { association: associationNames(item.association) },
+        ),
+      }),
+    ),
+    messageCase(
+      fc.record({
+        firstIndex: uint64,
+        received: uint64,
+        accepted: uint64,
+        firstSequence: uint64,
+        lastSequence: uint64,
+        errors: fc.array(
+          fc.record({
+            index: uint64,
+            code: fc.constantFrom('NAME_COLLISION', 'UNKNOWN_CONCEPT', 'INVALID_ARGUMENT'),
+            message: text,
+            violations: fc.array(fc.record({ field: text, description: text }), { maxLength: 3 }),
+          }),
+          { maxLength: 5 },
+        ),
+      }),
+      renamed({
+        firstIndex: 'first_index',
+        firstSequence: 'first_sequence',
+        lastSequence: 'last_sequence',
+      }),
+    ),
+  ],
   scan: [
     messageCase(
       fc.record({
