@@ -13,6 +13,8 @@ import { BIN, startServe, temporaryDirectory, temporaryPath } from '../support/f
 
 const SOCKET = `sutra-test-${process.pid}`;
 const WAIT_MS = 40_000;
+/** The shell's, before which nothing is typed. */
+const PROMPT = /^[#$]/m;
 
 function tmux(...args: string[]): string {
   return execFileSync('tmux', ['-L', SOCKET, '-f', '/dev/null', ...args], {
@@ -99,6 +101,7 @@ test('a session: watch, choose, histogram, resize, server gone and back, quit', 
     CI: 'true',
     SUTRA: `${process.execPath} ${BIN}`,
   });
+  await screen.until(PROMPT);
   screen.type(`echo before; $SUTRA top --interval 500ms --server ${server.address}`, 'Enter');
 
   const overview = await screen.until(/● healthy/, /LearnConcept +[\d.]+K?\/s +\S/, /p99/);
@@ -149,6 +152,7 @@ test('the server of a directory, without colour, and Ctrl-C', async () => {
   const server = await startServe(['--storage', storage]);
   await jsonOf(['learn', 'a'], ['--server', server.address]);
   const screen = new Screen('plain', { NO_COLOR: '1', LC_ALL: 'C' });
+  await screen.until(PROMPT);
   const command = `'${process.execPath}' '${BIN}' top --storage '${storage}'`;
   screen.type(`echo before; ${command}`, 'Enter');
   await screen.until(/\* healthy/, /concepts +1\b/);
