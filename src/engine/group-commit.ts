@@ -35,6 +35,8 @@ const POOLED_BYTES = 2 * 1024 * 1024;
 export const MAX_QUEUED_BYTES = 256 * 1024 * 1024;
 /** Items of a batch whose lookups are prefetched together. */
 const BLOCK = PREFETCH_KEYS / 2;
+/** A forget of many associations gives way to others after so long. */
+const FORGET_SLICE_MS = 4;
 /** How often a full disk is tried again. */
 const PROBE_MS = 1000;
 
@@ -685,7 +687,8 @@ export class GroupCommit {
       // A rejection is looked at in the next turn of this loop; it must not count as unhandled before.
       nextAppending?.catch(() => undefined);
       try {
-        this.applyGroup(group, payloadAt, ordinal, offset, syncedThrough);
+        while (!this.applyCommands(group, payloadAt, ordinal)) await this.finishForget();
+        this.acknowledge(group, ordinal, offset, syncedThrough);
       } catch (error) {
         // The log is closed next, and must not be while a write of it is under way.
         await nextAppending?.catch(() => undefined);
@@ -698,15 +701,10 @@ export class GroupCommit {
     }
   }
 
-  private applyGroup(
-    group: Group,
-    payloadAt: number,
-    ordinal: number,
-    offset: number,
-    syncedThrough: number,
-  ): void {
+  /** False: a forget took long enough for this turn. */
+  private applyCommands(group: Group, payloadAt: number, ordinal: number): boolean {
     const { buffer, forgets } = group;
-    this.state.apply(
+    return this.state.apply(
       buffer.bytes,
       FRAME_HEADER_BYTES,
       buffer.payloadBytes,
@@ -718,7 +716,24 @@ export class GroupCommit {
         : (index, associations) => {
             forgets.get(index)?.(associations);
           },
+      true,
     );
+  }
+
+  /** Takes a concept's many associations out in slices, so that reads go on; writes behind it wait. */
+  private async finishForget(): Promise<void> {
+    const { environment, state } = this;
+    for (;;) {
+      await environment.pause();
+      const until = environment.nowMs() + FORGET_SLICE_MS;
+      do {
+        if (state.continueForget()) return;
+      } while (environment.nowMs() < until);
+    }
+  }
+
+  private acknowledge(group: Group, ordinal: number, offset: number, syncedThrough: number): void {
+    const { buffer } = group;
     this.lock.publishDurable(this.state.sequence, ordinal, offset, syncedThrough);
     this.pending.appliedFrame = group.frame;
     this.queuedBytes -= buffer.payloadBytes;

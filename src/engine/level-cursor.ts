@@ -102,6 +102,7 @@ export class LevelCursor implements AdjacencyCursor {
     const upper = this.phase >= FROZEN_OUT ? levels.active : null;
     const checkHidden = upper !== null && upper.hiddenCount > 0;
     const checkOverride = upper?.overridesAt(slot) ?? false;
+    const { dyingSlot } = levels;
     let row = this.at;
     let count = this.count;
     for (
@@ -115,6 +116,7 @@ export class LevelCursor implements AdjacencyCursor {
       const other = isOut ? generation.edgeTarget(row) : generation.edgeSource(row);
       // A self-loop is in both lists; it counts once, as OUT when that is asked for.
       if (!isOut && other === slot && (direction & OUT) !== 0) continue;
+      if (other === dyingSlot) continue;
       if (upper !== null) {
         if (checkHidden && upper.hides(other)) continue;
         if (checkOverride && overrides(upper, isOut, slot, other, type)) continue;
@@ -142,6 +144,7 @@ export class LevelCursor implements AdjacencyCursor {
     const checkHidden = active.hiddenCount > 0 || (frozen !== null && frozen.hiddenCount > 0);
     const activeOverrides = active.overridesAt(slot);
     const frozenOverrides = frozen?.overridesAt(slot) ?? false;
+    const { dyingSlot } = levels;
     const end = this.end;
     let at = this.at;
     let count = this.count;
@@ -156,6 +159,7 @@ export class LevelCursor implements AdjacencyCursor {
           `${base.path}: association ${at} leads to slot ${other}, expected below ${slotCount}`,
         );
       }
+      if (other === dyingSlot) continue;
       if (checkHidden && (active.hides(other) || (frozen !== null && frozen.hides(other))))
         continue;
       if (activeOverrides && overrides(active, isOut, slot, other, type)) continue;

@@ -31,6 +31,9 @@ export class Levels {
   /** Dimension of the store's vectors; 0 until the first. */
   dimension: number;
 
+  /** A slot whose concept is being forgotten over several turns: dead for everybody who looks here. -1: none is. */
+  dyingSlot = -1;
+
   /** Results of `findEdge`, in fields so that nothing is allocated: level, and the row or the snapshot position. */
   edgeLevel = LEVEL_NONE;
   edgeAt = 0;
@@ -60,13 +63,23 @@ export class Levels {
     this.swaps++;
   }
 
+  /** Becomes a second look at `other`: the same levels, which stay whatever is swapped there, and nothing dying. */
+  lookAt(other: Levels): void {
+    this.active = other.active;
+    this.frozen = other.frozen;
+    this.base = other.base;
+    this.dimension = other.dimension;
+  }
+
   // --- concepts ---
 
   /** The slot of a key's live concept, or -1. */
   findSlot(k0: number, k1: number, k2: number, k3: number): number {
     const inActive = this.active.findConcept(k0, k1, k2, k3);
-    if (inActive !== 0) return this.active.isLive(inActive) ? this.active.slot(inActive) : -1;
-    return this.findSlotBelow(k0, k1, k2, k3);
+    let slot: number;
+    if (inActive === 0) slot = this.findSlotBelow(k0, k1, k2, k3);
+    else slot = this.active.isLive(inActive) ? this.active.slot(inActive) : -1;
+    return slot === this.dyingSlot ? -1 : slot;
   }
 
   /** The same for a key that the active generation says nothing of. */
@@ -81,6 +94,7 @@ export class Levels {
 
   /** The level that holds a slot's live concept; `row` then holds its row when that is a generation. */
   locate(slot: number): number {
+    if (slot === this.dyingSlot) return LEVEL_NONE;
     const page = this.active.slots.page(slot);
     if (page !== undefined) {
       const at = entry(slot);

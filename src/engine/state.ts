@@ -15,6 +15,7 @@ import { CommandKind, CommandReader, FORGET_ALL_TYPES, LEARN_HAS_VECTOR } from '
 import { BOTH, OUT, type GraphView } from './graph/graph-view.js';
 import { LevelCursor } from './level-cursor.js';
 import { Levels, LEVEL_ACTIVE, type SegmentFiles } from './levels.js';
+import type { Generation } from './memtable/generation.js';
 import type { Snapshot } from './snapshot/snapshot.js';
 import { Prefetch } from './prefetch.js';
 import { ConceptRecord } from './snapshot/snapshot-source.js';
@@ -29,6 +30,23 @@ const PREFETCH_BYTES = 1024;
 
 /** How many associations the last forget of a frame removed, by index of the command; filled on demand. */
 export type ForgetCounts = (commandIndex: number, associations: number) => void;
+
+/** Associations that one step of a forget takes out, about: some milliseconds. */
+const FORGET_STEP = 2048;
+
+/** A concept on its way out. */
+interface Forgetting {
+  readonly slot: number;
+  readonly hasVector: boolean;
+  removed: number;
+}
+
+interface PausedForget {
+  readonly forgetting: Forgetting;
+  /** That of the command. */
+  readonly sequence: number;
+  readonly done: (count: number) => void;
+}
 
 export class State implements GraphView {
   readonly levels: Levels;
@@ -50,16 +68,26 @@ export class State implements GraphView {
   private freed: number[] = [];
   private freedHead = 0;
 
+  private paused: PausedForget | null = null;
+
   private readonly reader = new CommandReader();
   /** Of the commands that are prefetched. */
   private readonly ahead = new CommandReader();
   readonly prefetch: Prefetch;
   private readonly record = new ConceptRecord();
   private readonly cursor: LevelCursor;
+  /** What a forget walks, so that it can pause while checkpoints swap the levels. */
+  private readonly view: Levels;
+  private readonly viewCursor: LevelCursor;
+  /** What `view` looks at between forgets, so that it keeps no level longer than it serves. */
+  private readonly nothing: Generation;
 
   constructor(base: Snapshot | null, segmentFiles: SegmentFiles) {
     this.levels = new Levels(base, segmentFiles);
     this.cursor = new LevelCursor(this.levels);
+    this.view = new Levels(null, segmentFiles);
+    this.nothing = this.view.active;
+    this.viewCursor = new LevelCursor(this.view);
     this.prefetch = new Prefetch(this.levels);
     this.digest = base === null ? new Digest() : base.digest.clone();
     this.sequence = base?.sequence ?? 0;
@@ -103,6 +131,9 @@ export class State implements GraphView {
    *
    * @param bytes the buffer that holds the payload at `from` (8-byte aligned)
    * @param segment ordinal of the segment the payload lies in, and `offset` where in that file
+   * @param pausable come back with false from a forget of more associations than a turn should take; the caller goes on
+   *   with `continueForget` until that is done, and then calls again. Nothing else is applied meanwhile; reads find the concept
+   *   gone at once.
    * @throws DAMAGED when the bytes do not parse (before anything of the bad command is applied)
    */
   apply(
@@ -113,7 +144,8 @@ export class State implements GraphView {
     segment: number,
     offset: number,
     forgotten?: ForgetCounts,
-  ): void {
+    pausable = false,
+  ): boolean {
     const reader = this.reader;
     reader.open(bytes, from, length);
     const shift = offset - from;
@@ -133,8 +165,18 @@ export class State implements GraphView {
           this.associate(reader);
           break;
         case CommandKind.ForgetConcept: {
-          const count = this.forgetConcept(reader);
-          forgotten?.(index, count);
+          const forgetting = this.beginForget(reader);
+          if (forgetting === null) {
+            forgotten?.(index, 0);
+            break;
+          }
+          const most = pausable ? FORGET_STEP : Infinity;
+          if (!this.removeEdges(forgetting, most)) {
+            this.pause(forgetting, firstSequence + index, (count) => forgotten?.(index, count));
+            return false;
+          }
+          this.endForget(forgetting);
+          forgotten?.(index, forgetting.removed);
           break;
         }
         default: {
@@ -152,6 +194,35 @@ export class State implements GraphView {
           `does not parse: ${reader.bad}`,
       );
     }
+    return true;
+  }
+
+  /** Goes on with the forget that `apply` came back from; true when it is done, and `apply` may be called again. */
+  continueForget(): boolean {
+    const { paused, levels } = this;
+    if (paused === null) return true;
+    const { forgetting, sequence, done } = paused;
+    if (!this.removeEdges(forgetting, FORGET_STEP)) return false;
+    this.paused = null;
+    levels.dyingSlot = -1;
+    const { base } = this.view;
+    this.endForget(forgetting);
+    base?.release();
+    this.sequence = sequence;
+    this.version++;
+    done(forgetting.removed);
+    return true;
+  }
+
+  /** From here on nobody finds the concept or what leads to it, and its associations go in steps. */
+  private pause(forgetting: Forgetting, sequence: number, done: (count: number) => void): void {
+    const { levels } = this;
+    // The levels may be swapped meanwhile; what the cursor walks must stay.
+    this.view.base?.retain();
+    levels.dyingSlot = forgetting.slot;
+    this.paused = { forgetting, sequence, done };
+    this.version++;
+    if (forgetting.hasVector) this.onVector?.(forgetting.slot);
   }
 
   /** Touches what the next commands of the frame will look up; returns how many. */
@@ -339,39 +410,51 @@ export class State implements GraphView {
     );
   }
 
-  /** Returns how many distinct associations went with it. */
-  private forgetConcept(c: CommandReader): number {
-    const levels = this.levels;
-    const active = levels.active;
-    const k0 = c.word(4);
-    const k1 = c.word(5);
-    const k2 = c.word(6);
-    const k3 = c.word(7);
-    const slot = levels.findSlot(k0, k1, k2, k3);
-    if (slot < 0) return 0;
-    let removed = 0;
-    const cursor = this.cursor;
-    cursor.start(slot, BOTH, null);
+  private beginForget(c: CommandReader): Forgetting | null {
+    const { levels } = this;
+    const slot = levels.findSlot(c.word(4), c.word(5), c.word(6), c.word(7));
+    if (slot < 0) return null;
+    levels.readConcept(slot, this.record);
+    this.view.lookAt(levels);
+    this.viewCursor.start(slot, BOTH, null);
+    return { slot, hasVector: this.record.hasVector, removed: 0 };
+  }
+
+  /** Takes the concept's associations out, at most about `most` of them; true when all are. */
+  private removeEdges(forgetting: Forgetting, most: number): boolean {
+    const { slot } = forgetting;
+    const { view, viewCursor: cursor } = this;
+    const until = forgetting.removed + most;
     for (let n = cursor.fill(); n > 0; n = cursor.fill()) {
       for (let i = 0; i < n; i++) {
         const other = cursor.slots[i]!;
         const isOut = cursor.directions[i] === OUT;
-        this.removeEdge(isOut ? slot : other, isOut ? other : slot, cursor.types[i]!, false);
-        removed++;
+        const source = isOut ? slot : other;
+        this.removeEdge(view, source, isOut ? other : slot, cursor.types[i]!, false);
       }
+      forgetting.removed += n;
+      if (forgetting.removed >= until) return false;
     }
-    const old = this.record;
+    return true;
+  }
+
+  private endForget({ slot }: Forgetting): void {
+    const { levels, view, record: old } = this;
+    const { active } = levels;
+    view.active = this.nothing;
+    view.frozen = null;
+    view.base = null;
     levels.readConcept(slot, old);
     this.addConcept(-1, old);
     // A store without vectors takes its dimension from the next one (interface.md).
     if (old.hasVector && --this.vectorCount === 0) levels.dimension = 0;
     this.conceptCount--;
+    const { k0, k1, k2, k3 } = old;
     const row = active.findConcept(k0, k1, k2, k3);
     active.kill(row === 0 ? active.addConcept(k0, k1, k2, k3, slot) : row);
     active.hide(slot);
     this.freed.push(slot);
     if (old.hasVector) this.onVector?.(slot);
-    return removed;
   }
 
   private forgetAssociation(c: CommandReader): number {
@@ -382,11 +465,11 @@ export class State implements GraphView {
     if ((c.flags & FORGET_ALL_TYPES) === 0) {
       const type = c.associationType;
       if (!levels.findEdge(source, target, type)) return 0;
-      this.removeEdge(source, target, type, true);
+      this.removeEdge(levels, source, target, type, true);
       return 1;
     }
     const types = this.typesBetween(source, target);
-    for (const type of types) this.removeEdge(source, target, type, true);
+    for (const type of types) this.removeEdge(levels, source, target, type, true);
     return types.length;
   }
 
@@ -405,8 +488,13 @@ export class State implements GraphView {
    * Takes a live association out of digest and count. `bury`: also leave a tombstone for one of a lower level; not needed
    * when an endpoint is about to hide its lower levels.
    */
-  private removeEdge(source: number, target: number, type: number, bury: boolean): void {
-    const levels = this.levels;
+  private removeEdge(
+    levels: Levels,
+    source: number,
+    target: number,
+    type: number,
+    bury: boolean,
+  ): void {
     if (!levels.findEdge(source, target, type)) return;
     this.digest.association(
       -1,
