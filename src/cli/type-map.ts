@@ -1,6 +1,6 @@
 /** The file of --type-map: names of association types with their numbers, read before and written behind an import. */
 
-import { readFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { SutraError } from '../errors.js';
 import { parseTypeMap, TypeNames } from '../formats/type-names.js';
 import { setting, text } from './flags.js';
@@ -28,5 +28,22 @@ export async function readTypeNames(
       `--type-map ${path}: cannot be read (${code === '' ? String(error) : code})`,
       { cause: error, ...(denied ? {} : { hint: 'Name a type map that can be read.' }) },
     );
+  }
+}
+
+/** Writes the map when names were added to it: whole or not at all, and before anything is learned by a new number. */
+export async function saveTypeNames(path: string | undefined, types: TypeNames): Promise<void> {
+  if (path === undefined || !types.changed) return;
+  types.changed = false;
+  const temporary = `${path}.${process.pid}.part`;
+  try {
+    await writeFile(temporary, types.toJson());
+    await rename(temporary, path);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+    throw new SutraError('NOT_PERMITTED', `--type-map ${path}: cannot be written (${code})`, {
+      hint: 'Name a file in a directory that can be written.',
+      cause: error,
+    });
   }
 }

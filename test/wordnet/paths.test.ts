@@ -4,8 +4,8 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { importRecords } from '#sutra/storage/batch-import';
-import { readJsonl } from '#sutra/storage/jsonl';
+import { readJsonl } from '#sutra/formats/jsonl';
+import { importRecords } from '#sutra/storage/import-run';
 import { openStorage } from '#sutra/storage/open';
 import type { Storage } from '#sutra/storage/storage';
 import { wordnetRecords } from '../../demo/wordnet.js';
@@ -38,8 +38,8 @@ beforeAll(async () => {
   raw = readRawWordnet();
   lists = adjacencyLists(raw);
   storage = await openStorage({ mode: 'embedded', path: temporaryPath() }, { env: {} });
-  const source = 'wordnet';
-  await importRecords(storage, readJsonl(wordnetBytes(), { source }), { source });
+  const blocks = readJsonl(wordnetBytes());
+  await importRecords(storage, [{ source: 'wordnet', blocks, learnsEndpoints: false }]);
 }, IMPORT_MS);
 
 afterAll(async () => {
