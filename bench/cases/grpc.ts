@@ -14,7 +14,7 @@ import {
 import { startServer } from '#sutra/server/server';
 import { ConcurrentStorage } from '#sutra/storage/embedded';
 import { StorageClient } from '#sutra/storage/remote';
-import type { ConceptAnswer, ConceptInput, WriteReceipt } from '#sutra/storage/storage';
+import type { ConceptAnswer, ConceptInput, IngestItem, WriteReceipt } from '#sutra/storage/storage';
 import { METHODS, type Method } from '#sutra/wire/methods';
 import { latencies, verify, windowed, type Latencies } from '../measure.js';
 import { contentOf, hexId, Random } from '../workload.js';
@@ -95,6 +95,8 @@ export interface GrpcFigures {
   readonly writeMs: Latencies;
   readonly writesPerSecond: number;
   readonly batchedPerSecond: number | null;
+  /** Concepts through one Ingest stream. */
+  readonly ingestedPerSecond: number | null;
 }
 
 export async function grpcClient(parameters: {
@@ -130,6 +132,7 @@ export async function grpcClient(parameters: {
   const writesPerSecond = await rate(calls * 2, window, write);
 
   let batchedPerSecond: number | null = null;
+  let ingestedPerSecond: number | null = null;
   if (batched > 0) {
     const size = 1000;
     const names = Array.from({ length: batched }, (_, n) => hexId(next + n));
@@ -145,6 +148,22 @@ export async function grpcClient(parameters: {
     );
     batchedPerSecond = batched / seconds;
     next += batched;
+    const chunks = function* (first: number): Generator<IngestItem[]> {
+      for (let at = 0; at < batched; at += size) {
+        const chunk: IngestItem[] = [];
+        for (let n = first + at; n < first + at + size; n++) {
+          chunk.push({ concept: { id: hexId(n), content: contentOf(n) } });
+        }
+        yield chunk;
+      }
+    };
+    let accepted = 0;
+    const ingestSeconds = await timed(async () => {
+      for await (const ack of client.ingest(chunks(next))) accepted += ack.accepted;
+    });
+    verify(accepted === batched, `${accepted} of ${batched} ingested`);
+    ingestedPerSecond = batched / ingestSeconds;
+    next += batched;
   }
   if (checked) {
     const stats = await client.stats();
@@ -153,7 +172,14 @@ export async function grpcClient(parameters: {
     verify(last.content === contentOf(next - 1), 'the last write is readable');
   }
   await client.close();
-  return { readMs, readsPerSecond, writeMs, writesPerSecond, batchedPerSecond };
+  return {
+    readMs,
+    readsPerSecond,
+    writeMs,
+    writesPerSecond,
+    batchedPerSecond,
+    ingestedPerSecond,
+  };
 }
 
 async function eachTimed(count: number, call: (n: number) => Promise<void>): Promise<Latencies> {

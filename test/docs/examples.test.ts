@@ -66,11 +66,12 @@ async function runPage(page: string): Promise<string[]> {
 }
 
 test('the README’s first minutes, embedded and served', async () => {
-  const [shell, search, embedded, served, remote] = await runPage('README.md');
+  const [shell, search, embedded, copied, served, remote] = await runPage('README.md');
   expect(shell).toContain('Socrates, a philosopher of Athens');
   expect(shell).toContain('2 hops');
   expect(search).toMatch(/^mortal\t0\.9\d+\tWhat will die$/m);
   expect(embedded).toBe('plato -> aristotle\naristotle\n');
+  expect(copied).toMatch(/^\d+ accepted, 0 refused$/m);
   expect(served).toContain('diogenes');
   expect(served).toContain('2 hops');
   expect(remote).toContain('socrates');
