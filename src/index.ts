@@ -2,7 +2,8 @@
 
 export * from './storage/storage.js';
 export { ConcurrentStorage, type EmbeddedOptions, type Opened } from './storage/embedded.js';
-export { StorageClient } from './storage/remote.js';
+export { StorageClient, type ClientTls, type StorageClientOptions } from './storage/remote.js';
+export type { ConnectionSettings } from './storage/secrets.js';
 export {
   chooseStore,
   getStorageBackend,

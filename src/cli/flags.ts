@@ -117,12 +117,17 @@ export function integer(min: number, max: number): Parse<number> {
   return (value, source) => parseInteger(value, source, min, max);
 }
 
-/** What counts as yes and no in SUTRA_JSON and other variables of flags without a value. */
-export function parseSwitch(value: string, source: string): boolean {
-  const lower = value.toLowerCase();
-  if (['1', 'true', 'yes', 'y'].includes(lower)) return true;
-  if (['0', 'false', 'no', 'n', ''].includes(lower)) return false;
-  throw refuse(source, value, '1, true, yes, 0, false or no');
+/** The name of a file. */
+export function fileSetting(
+  name: string,
+  summary: string,
+  defaultHelp?: string,
+): OptionFlag<string | undefined> {
+  return setting(name, text('the path of a file'), {
+    summary,
+    helpValue: 'FILE',
+    ...(defaultHelp === undefined ? {} : { defaultHelp }),
+  });
 }
 
 /** A flag without a value. */
@@ -161,6 +166,22 @@ export const storagePathFlag = setting('storage', text('the path of a directory'
   defaultHelp: './knowledge',
 });
 
+/** How the server is spoken to; they do nothing for a store in a directory. */
+const connectionFlags = {
+  tls: switchFlag('tls', 'Speak TLS with the server. Any --tls-... means it, too.'),
+  'tls-ca': fileSetting('tls-ca', 'Trust certificates of this authority.', 'Node’s own list'),
+  'tls-cert': fileSetting('tls-cert', 'Show this certificate to a server that asks for one.'),
+  'tls-key': fileSetting('tls-key', 'The key of --tls-cert.'),
+  'tls-server-name': setting('tls-server-name', text('a host name'), {
+    summary: 'The name in the server’s certificate, where it is not the host.',
+    helpValue: 'NAME',
+  }),
+  'token-file': fileSetting(
+    'token-file',
+    'Give the server the token in this file, which only its owner may read; SUTRA_TOKEN holds the token itself.',
+  ),
+};
+
 /** Which store; for every command that reads or writes one. */
 export const storeFlags = {
   ...jsonFlag,
@@ -179,6 +200,7 @@ export const storeFlags = {
     helpValue: 'TIME',
     defaultHelp: '5s from a server',
   }),
+  ...connectionFlags,
 };
 
 export const strengthFlag = setting('strength', parseStrength, {

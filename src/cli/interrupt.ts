@@ -23,14 +23,17 @@ export function interruptSignal(): AbortSignal {
   return interrupt.signal;
 }
 
-/** The same for SIGTERM and SIGHUP too: what a supervisor or a closing terminal sends to a daemon. */
-export function terminationSignal(): AbortSignal {
+/**
+ * The same for SIGTERM and SIGHUP too: what a supervisor or a closing terminal sends to a daemon. With `reload`, SIGHUP calls
+ * that instead, as daemons with files to read again do.
+ */
+export function terminationSignal(reload?: () => void): AbortSignal {
   const signal = interruptSignal();
   const terminate = (): void => {
     if (signal.aborted) process.exit(SIGTERM_EXIT);
     interrupt?.abort(new Error('terminated'));
   };
   process.on('SIGTERM', terminate);
-  process.on('SIGHUP', terminate);
+  process.on('SIGHUP', reload ?? terminate);
   return signal;
 }

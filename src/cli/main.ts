@@ -6,12 +6,14 @@
 
 import { EXIT, SutraError } from '../errors.js';
 import { failureOf, reportFailure } from './failure.js';
-import { parseSwitch } from './flags.js';
 import { installInterrupt } from './interrupt.js';
+import { parseSwitch } from '../storage/settings.js';
 
 /** `root` is the directory of package.json; `commands` the names that exist, from the manifest. */
 export async function main(argv: readonly string[], root: string, commands: readonly string[]) {
   guardStreams();
+  // Node's advice to programmers (grpc-js names an IP address in TLS, for one) is nothing that users can act on.
+  process.noDeprecation = true;
   installInterrupt();
   // oclif asks for the user's shell and home, and a user without a passwd entry (a container) has neither.
   process.env['SHELL'] ??= 'sh';

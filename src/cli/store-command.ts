@@ -6,6 +6,7 @@
 
 import type { ConcurrentStorage } from '../storage/embedded.js';
 import { chooseStore, openStorage, type Access } from '../storage/open.js';
+import type { ConnectionSettings } from '../storage/secrets.js';
 import type { CallOptions, Storage } from '../storage/storage.js';
 import { DEFAULT_TIMEOUT_MS } from '../storage/settings.js';
 import { storeFlags } from './flags.js';
@@ -18,6 +19,12 @@ export interface StoreSelection {
   readonly storage?: string | undefined;
   /** Milliseconds. */
   readonly timeout?: number | undefined;
+  readonly tls?: boolean | undefined;
+  readonly 'tls-ca'?: string | undefined;
+  readonly 'tls-cert'?: string | undefined;
+  readonly 'tls-key'?: string | undefined;
+  readonly 'tls-server-name'?: string | undefined;
+  readonly 'token-file'?: string | undefined;
 }
 
 export interface UseOptions {
@@ -44,6 +51,7 @@ export abstract class StoreCommand extends SutraCommand {
     const timeoutMs = callTimeoutMs(choice.mode, selection.timeout, options.defaultTimeoutMs);
     const storage = await openStorage(choice, {
       access: options.access,
+      connection: connectionOf(selection),
       ...(options.vectorDim === undefined ? {} : { vectorDim: options.vectorDim }),
     });
     noteMigration(storage);
@@ -76,6 +84,18 @@ function noteMigration(storage: Storage): void {
     `migrated storage.dat from version 2: ${migration.concepts} concepts, ${migration.edges} associations; ` +
       `the old file is kept as ${migration.keptAs}\n`,
   );
+}
+
+/** How the flags say a server is spoken to. */
+export function connectionOf(selection: StoreSelection): ConnectionSettings {
+  return {
+    tls: selection.tls,
+    tlsCa: selection['tls-ca'],
+    tlsCert: selection['tls-cert'],
+    tlsKey: selection['tls-key'],
+    tlsServerName: selection['tls-server-name'],
+    tokenFile: selection['token-file'],
+  };
 }
 
 function callTimeoutMs(

@@ -1,6 +1,6 @@
 import { setting } from '../cli/flags.js';
 import { styled, type Screen, type Style } from '../cli/screen.js';
-import { StoreCommand } from '../cli/store-command.js';
+import { connectionOf, StoreCommand } from '../cli/store-command.js';
 import { safeLine } from '../cli/text.js';
 import { examineDirectory, examineServer, type Examination } from '../doctor/doctor.js';
 import { bySeverity, scoreOf, type Finding, type Severity } from '../doctor/finding.js';
@@ -42,7 +42,7 @@ export default class Doctor extends StoreCommand {
       budgetMs: flags.budget ?? DEFAULT_BUDGET_MS,
       timeoutMs: flags.timeout ?? DEFAULT_TIMEOUT_MS,
       connect: (address: Parameters<typeof examineServer>[0]) =>
-        openStorage({ mode: 'server', address }),
+        openStorage({ mode: 'server', address }, { connection: connectionOf(flags) }),
     };
     const examination: Examination =
       choice.mode === 'server'

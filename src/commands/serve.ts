@@ -1,13 +1,16 @@
 import { resolve } from 'node:path';
 import { reportFailure } from '../cli/failure.js';
-import { integer, jsonFlag, setting, storagePathFlag, text } from '../cli/flags.js';
+import { fileSetting, integer, jsonFlag, setting, storagePathFlag, text } from '../cli/flags.js';
 import { terminationSignal } from '../cli/interrupt.js';
 import { parseLogFormat, parseLogLevel, stderrLogger } from '../cli/logger.js';
 import { SutraCommand } from '../cli/sutra-command.js';
 import { safeJson, safeLine } from '../cli/text.js';
-import { EXIT } from '../errors.js';
+import { EXIT, SutraError, toSutraError } from '../errors.js';
+import type { Tokens } from '../server/access.js';
+import type { TlsIdentity } from '../server/tls.js';
 import { DEFAULT_PORT, reachableAddress } from '../storage/address.js';
 import { DEFAULT_STORAGE_PATH } from '../storage/open.js';
+import { readPem, serverTokens } from '../storage/secrets.js';
 import {
   DEFAULT_RECONCILE_MS,
   DEFAULT_THRESHOLD,
@@ -123,11 +126,41 @@ export default class Serve extends SutraCommand {
       helpValue: 'MS',
       defaultHelp: String(DEFAULT_SLOW_MS),
     }),
+    'token-file': fileSetting(
+      'token-file',
+      'Ask clients for a token from this file (mode 0600, one a line); SUTRA_TOKEN holds one itself.',
+    ),
+    'read-token-file': fileSetting(
+      'read-token-file',
+      'Tokens that may only read; SUTRA_READ_TOKEN holds one itself.',
+    ),
+    'tls-cert': fileSetting(
+      'tls-cert',
+      'Speak TLS, and show this certificate (PEM, with its chain).',
+    ),
+    'tls-key': fileSetting('tls-key', 'The key of --tls-cert.'),
+    'tls-client-ca': fileSetting(
+      'tls-client-ca',
+      'Let in only clients that show a certificate of this authority.',
+    ),
+    'max-connections': setting('max-connections', integer(1, 1_000_000), {
+      summary: 'Close connections beyond so many at once.',
+      helpValue: 'N',
+      defaultHelp: '4096',
+    }),
+    'max-memory': setting('max-memory', integer(1, 1_000_000_000), {
+      summary: 'Refuse writes while the server uses more memory than this.',
+      helpValue: 'MIB',
+      defaultHelp: 'four fifths of the machine or container',
+    }),
   };
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Serve);
-    const signal = terminationSignal();
+    const reloadable = ['token-file', 'read-token-file', 'tls-cert'] as const;
+    const hasFiles = reloadable.some((name) => flags[name] !== undefined);
+    let reload = (): void => undefined;
+    const signal = terminationSignal(hasFiles ? () => reload() : undefined);
     // A daemon whose stdout has lost its reader keeps serving: only start-up writes there.
     process.stdout.removeAllListeners('error').on('error', () => undefined);
     const logger = await stderrLogger({
@@ -147,16 +180,32 @@ export default class Serve extends SutraCommand {
     const vectorPrecision = flags['vector-precision'];
     const vectorConnectivity = flags['vector-connectivity'];
     const vectorEfConstruction = flags['vector-ef-construction'];
+    const maxConnections = flags['max-connections'];
 
-    const [{ ConcurrentStorage }, { startServer }, { checkAddress }, { serviceManager }] =
-      await Promise.all([
-        import('../storage/embedded.js'),
-        import('../server/server.js'),
-        import('../server/listener.js'),
-        import('../server/service-manager.js'),
-      ]);
+    const [
+      { ConcurrentStorage },
+      { startServer },
+      { checkAddress },
+      { serviceManager },
+      memory,
+      exposures,
+    ] = await Promise.all([
+      import('../storage/embedded.js'),
+      import('../server/server.js'),
+      import('../server/listener.js'),
+      import('../server/service-manager.js'),
+      import('../server/memory-watch.js'),
+      import('../server/exposure.js'),
+    ]);
     const manager = serviceManager(logger);
     const port = flags.port ?? DEFAULT_PORT;
+    const secrets = await readSecrets(flags);
+    const exposure = {
+      host,
+      tls: secrets.tls !== undefined,
+      clientCertificates: secrets.tls?.clientCa !== undefined,
+      tokens: secrets.tokens.full.length + secrets.tokens.readOnly.length > 0,
+    };
     await checkAddress(host, port);
     const metricsPort = flags['metrics-port'];
     const metrics =
@@ -188,6 +237,8 @@ export default class Serve extends SutraCommand {
       logger,
       slowMs,
       directory: path,
+      ...secrets,
+      ...(maxConnections === undefined ? {} : { maxConnections }),
     }).catch(async (error: unknown) => {
       await storage.close();
       throw error;
@@ -195,6 +246,24 @@ export default class Serve extends SutraCommand {
     metrics?.watch(server);
     storage.announce(reachableAddress(host, server.port));
     storage.verifyInBackground();
+    const maxMemory = flags['max-memory'];
+    const memoryLimit =
+      maxMemory === undefined ? memory.defaultMemoryLimit() : maxMemory * 1024 * 1024;
+    const memoryWatch = memory.watchMemory(
+      memoryLimit,
+      (reason) => storage.shedWrites(reason),
+      logger,
+    );
+    reload = () => {
+      readSecrets(flags)
+        .then((fresh) => {
+          server.replaceSecrets(fresh);
+          logger.info('tokens and certificates were read again');
+        })
+        .catch((error: unknown) => {
+          logger.warn(`tokens and certificates stay as they were: ${toSutraError(error).message}`);
+        });
+    };
 
     const { dimension, sequence, vectors } = await storage.stats();
     const { concepts, edges, replayed, openMs } = storage.opened;
@@ -210,6 +279,7 @@ export default class Serve extends SutraCommand {
       reconcile_ms: settings.reconcileMs,
       threshold: settings.threshold,
       vector_dim: dimension > 0 ? dimension : (vectorDim ?? DEFAULT_VECTOR_DIM),
+      security: exposures.securityText(exposure),
       concepts,
       edges,
       vectors,
@@ -226,6 +296,8 @@ export default class Serve extends SutraCommand {
     const document = { message, ...figures };
     process.stdout.write(`${flags.json ? safeJson(document) : startText(document)}\n`);
     manager.ready(message);
+    const warning = exposures.exposureWarning(exposure);
+    if (warning !== null) logger.warn(warning);
 
     const failure = await Promise.race([aborted(signal), storage.failed]);
     if (failure !== undefined) {
@@ -233,6 +305,7 @@ export default class Serve extends SutraCommand {
       reportFailure(failure, flags.json);
       process.exit(EXIT.FAILED);
     }
+    memoryWatch.stop();
     manager.stopping();
     logger.info('draining', { event: 'drain' });
     const drainedFrom = performance.now();
@@ -248,6 +321,43 @@ export default class Serve extends SutraCommand {
   }
 }
 
+interface SecretFlags {
+  readonly 'token-file': string | undefined;
+  readonly 'read-token-file': string | undefined;
+  readonly 'tls-cert': string | undefined;
+  readonly 'tls-key': string | undefined;
+  readonly 'tls-client-ca': string | undefined;
+}
+
+/** Everything anew, so that either all of it takes effect or nothing does. */
+async function readSecrets(flags: SecretFlags): Promise<{ tokens: Tokens; tls?: TlsIdentity }> {
+  const { env } = process;
+  const certFile = flags['tls-cert'];
+  const keyFile = flags['tls-key'];
+  const caFile = flags['tls-client-ca'];
+  const [full, readOnly] = await Promise.all([
+    serverTokens(flags['token-file'], env['SUTRA_TOKEN'], 'token-file'),
+    serverTokens(flags['read-token-file'], env['SUTRA_READ_TOKEN'], 'read-token-file'),
+  ]);
+  const tokens = { full, readOnly };
+  if (certFile === undefined && keyFile === undefined && caFile === undefined) return { tokens };
+  if (certFile === undefined || keyFile === undefined) {
+    throw new SutraError('INVALID_ARGUMENT', 'TLS needs both --tls-cert and --tls-key', {
+      hint: 'Give the PEM certificate with its chain, and the PEM key that belongs to it.',
+    });
+  }
+  const [cert, key, clientCa] = await Promise.all([
+    readPem(certFile, 'tls-cert'),
+    readPem(keyFile, 'tls-key'),
+    caFile === undefined ? undefined : readPem(caFile, 'tls-client-ca'),
+  ]);
+  const tls = { cert, key, ...(clientCa === undefined ? {} : { clientCa }) };
+  // Before there is a store: what cannot be used is said at once.
+  const { secureOptions } = await import('../server/tls.js');
+  secureOptions(tls);
+  return { tokens, tls };
+}
+
 interface Started {
   readonly message: string;
   readonly version: string;
@@ -256,6 +366,7 @@ interface Started {
   readonly reconcile_ms: number;
   readonly threshold: number;
   readonly vector_dim: number;
+  readonly security: string;
   readonly concepts: number;
   readonly edges: number;
   readonly replayed: number;
@@ -275,6 +386,7 @@ function startText(started: Started): string {
     ...(started.metrics_address === undefined
       ? []
       : [`  metrics       ${started.metrics_address}`]),
+    `  security      ${started.security}`,
     `loaded ${started.concepts} concepts, ${started.edges} edges in ${started.open_ms} ms ` +
       `(${started.replayed} writes replayed from the log)`,
     started.message,

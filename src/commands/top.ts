@@ -1,7 +1,7 @@
 import { chooseServer } from '../cli/choose-server.js';
 import { setting } from '../cli/flags.js';
 import { terminationSignal } from '../cli/interrupt.js';
-import { StoreCommand } from '../cli/store-command.js';
+import { connectionOf, StoreCommand } from '../cli/store-command.js';
 import { EXIT, SutraError } from '../errors.js';
 import { formatAddress } from '../storage/address.js';
 import { openStorage } from '../storage/open.js';
@@ -50,7 +50,7 @@ export default class Top extends StoreCommand {
     ]);
     const ended = await runDashboard({
       address: formatAddress(address.host, address.port),
-      connect: () => openStorage({ mode: 'server', address }),
+      connect: () => openStorage({ mode: 'server', address }, { connection: connectionOf(flags) }),
       intervalMs: flags.interval ?? DEFAULT_INTERVAL_MS,
       timeoutMs: flags.timeout ?? DEFAULT_TIMEOUT_MS,
       look: { colour: this.screen.colour, glyphs: speaksUtf8() ? UNICODE : ASCII },

@@ -103,6 +103,8 @@ const OTHER_NAME = 3;
 export class GroupCommit {
   written = 0;
   dropped = 0;
+  /** Why no write is taken now, or null. What is queued already is committed. */
+  shedding: string | null = null;
   /** Syncs that made something durable. */
   reconciliations = 0;
   /** Groups that were committed, and the bytes of their commands. */
@@ -397,6 +399,10 @@ export class GroupCommit {
     if (this.log.broken !== null) throw this.log.broken;
     if (this.closing) throw new SutraError('CLOSED', 'the store is closed or closing');
     if (this.full) throw this.fullError();
+    if (this.shedding !== null) {
+      this.dropped++;
+      throw new SutraError('OVERLOADED', this.shedding);
+    }
     if (this.queuedBytes > MAX_QUEUED_BYTES) {
       this.dropped++;
       throw new SutraError(

@@ -305,6 +305,11 @@ export class Store {
     this.requireWriting().lock.announce(address);
   }
 
+  /** Refuses writes as OVERLOADED with this reason until it is null again; what has been taken already is committed. */
+  shedWrites(reason: string | null): void {
+    this.requireWriting().commits.shedding = reason;
+  }
+
   async flush(): Promise<void> {
     this.requireOpen();
     const { commits, checkpointer } = this.requireWriting();

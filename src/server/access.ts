@@ -9,12 +9,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerHttp2Session } from 'node:http2';
 import { SutraError } from '../errors.js';
+import { isLoopbackHost } from '../storage/address.js';
 import { METHODS } from '../wire/methods.js';
 import { HEALTH_SERVICE_NAME } from './health.js';
 import { REFLECTION_PATHS } from './reflection.js';
-
-/** Shorter ones can be guessed. */
-export const MIN_TOKEN_LENGTH = 16;
 
 export interface Tokens {
   /** Those that may do everything; several while one takes the place of another. */
@@ -92,7 +90,7 @@ export class Access {
     // What it is compared with, this client has already shown to know.
     if (accepted?.header === header) return accepted.readOnly;
     const { socket } = session;
-    if (!session.encrypted && !isLoopback(socket.remoteAddress)) {
+    if (!session.encrypted && !isLoopbackHost(socket.remoteAddress ?? '')) {
       throw new SutraError(
         'UNAUTHENTICATED',
         'the token came over a connection that is not encrypted, from another machine',
@@ -117,11 +115,6 @@ export class Access {
     }
     return found.readOnly;
   }
-}
-
-export function isLoopback(address: string | undefined): boolean {
-  if (address === undefined) return false;
-  return address === '::1' || /^(?:::ffff:)?127\./.test(address);
 }
 
 function digestOf(token: string): Buffer {

@@ -6,7 +6,12 @@
  * the timeout; connections are closed in order (GOAWAY), and what is still open then is cut.
  */
 
-import { Server, ServerCredentials, type ServerOptions as GrpcOptions } from '@grpc/grpc-js';
+import {
+  Server,
+  ServerCredentials,
+  type ServerOptions as GrpcOptions,
+  type ServiceDefinition,
+} from '@grpc/grpc-js';
 import { STATUS } from '../errors.js';
 import { formatAddress } from '../storage/address.js';
 import type { HealthAnswer, ServerStats, Storage, StorageStats } from '../storage/storage.js';
@@ -21,7 +26,7 @@ import { ProcessWatch } from './process-watch.js';
 import { addReflection, REFLECTION_PATHS } from './reflection.js';
 import { createService } from './service.js';
 import { SlowCalls } from './slow-calls.js';
-import { guardStreams, StreamGuard, type GuardLimits } from './stream-guard.js';
+import { guardStreams, StreamGuard, type GuardLimits, type StreamForm } from './stream-guard.js';
 import type { TlsIdentity } from './tls.js';
 import { VERSION } from '../version.js';
 
@@ -139,11 +144,10 @@ export async function startServer(
   addReflection(server);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const access = new Access(options.tokens ?? NO_TOKENS);
-  const streaming = Object.values(service.definition).filter((method) => method.requestStream);
   const guard = new StreamGuard(
     guardLimits(options),
     (headers, session) => access.check(headers, session),
-    new Set([...streaming.map(({ path }) => path), ...REFLECTION_PATHS]),
+    streamForms([service.definition, health.definition]),
     logger,
     (path, error) => counts.refused(path, STATUS[error.status]),
   );
@@ -187,8 +191,9 @@ export async function startServer(
     port,
     address: formatAddress(options.host, port),
     replaceSecrets: ({ tokens, tls }) => {
-      if (tokens !== undefined) access.replace(tokens);
+      // The one that can throw comes first: all of it counts, or nothing.
       if (tls !== undefined) listener.replaceTls(tls);
+      if (tokens !== undefined) access.replace(tokens);
     },
     stats: async () => {
       const [stats, server] = await Promise.all([storage.stats(), serverStats()]);
@@ -201,6 +206,15 @@ export async function startServer(
     },
     drain: (timeoutMs) => (draining ??= drain(timeoutMs)),
   };
+}
+
+function streamForms(definitions: readonly ServiceDefinition[]): Map<string, StreamForm> {
+  const methods = definitions.flatMap((definition) => Object.values(definition));
+  const both: StreamForm = { requestStream: true, responseStream: true };
+  return new Map<string, StreamForm>([
+    ...methods.map((method) => [method.path, method] as const),
+    ...REFLECTION_PATHS.map((path) => [path, both] as const),
+  ]);
 }
 
 function guardLimits(options: ServerOptions): GuardLimits {

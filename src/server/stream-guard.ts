@@ -49,6 +49,11 @@ export type Admission = (headers: IncomingHttpHeaders, session: ServerHttp2Sessi
 
 /** Told of calls that were refused before a handler saw them. */
 export type OnRefused = (path: string, error: SutraError) => void;
+/** Between the messages of a stream its sender may wait as long as it likes: the client, and we where we send one. */
+export interface StreamForm {
+  readonly requestStream: boolean;
+  readonly responseStream: boolean;
+}
 
 type StreamHandler = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
@@ -59,6 +64,7 @@ interface OpenCall {
   readonly stream: ServerHttp2Stream;
   readonly upload: Upload | null;
   readonly requestStream: boolean;
+  readonly responseStream: boolean;
   readonly openedAt: number;
   /** The client has sent all it will. */
   ended: boolean;
@@ -71,8 +77,8 @@ interface OpenCall {
 export class StreamGuard {
   private readonly limits: GuardLimits;
   private readonly admission: Admission;
-  /** Paths whose requests are a stream: between messages such a call may wait as long as it likes. */
-  private readonly streaming: ReadonlySet<string>;
+  /** The calls that are streams, by path. */
+  private readonly streams: ReadonlyMap<string, StreamForm>;
   private readonly logger: ServerLogger;
   private readonly pool: UploadPool;
   /** In the order they were opened. */
@@ -82,13 +88,13 @@ export class StreamGuard {
   constructor(
     limits: GuardLimits,
     admission: Admission,
-    streaming: ReadonlySet<string>,
+    streams: ReadonlyMap<string, StreamForm>,
     logger: ServerLogger,
     private readonly onRefused: OnRefused = () => undefined,
   ) {
     this.limits = limits;
     this.admission = admission;
-    this.streaming = streaming;
+    this.streams = streams;
     this.logger = logger;
     const { maxMessageBytes, maxUploadBytes } = limits;
     this.pool = new UploadPool({ maxMessageBytes, maxBufferedBytes: maxUploadBytes });
@@ -169,10 +175,12 @@ export class StreamGuard {
     upload: Upload | null,
   ): void {
     const now = performance.now();
+    const form = this.streams.get(headers[':path'] ?? '');
     const call: OpenCall = {
       stream,
       upload,
-      requestStream: this.streaming.has(headers[':path'] ?? ''),
+      requestStream: form?.requestStream === true,
+      responseStream: form?.responseStream === true,
       openedAt: now,
       ended: false,
       unsent: 0,
@@ -253,7 +261,9 @@ export class StreamGuard {
     return now - upload.since > uploadGraceMs + (upload.received / minUploadRate) * 1000;
   }
 
+  /** Of a stream of answers little is ever waiting: its reader may take a rest (`sutra export | less`). */
   private isStuck(call: OpenCall, now: number): boolean {
+    if (call.responseStream) return false;
     const unsent = call.stream.writableLength;
     const socketBytes = unsent === 0 ? 0 : (call.stream.session?.socket.bytesWritten ?? 0);
     if (unsent === 0 || unsent !== call.unsent || socketBytes !== call.socketBytes) {

@@ -40,3 +40,8 @@ export function reachableAddress(host: string, port: number): string {
   const wildcard = host === '' || host === '0.0.0.0' || host === '::';
   return formatAddress(wildcard ? 'localhost' : host, port);
 }
+
+/** A name or address that stays on this machine. Other names are not looked up: what they mean today may change. */
+export function isLoopbackHost(host: string): boolean {
+  return /^(?:localhost|::1|(?:::ffff:)?127(?:\.\d{1,3}){3})$/i.test(host);
+}

@@ -492,6 +492,11 @@ export class ConcurrentStorage implements Storage {
     this.store.announce(address);
   }
 
+  /** Refuses writes as OVERLOADED, for this reason, until it is null again; counted as dropped. Reads go on. */
+  shedWrites(reason: string | null): void {
+    this.store.shedWrites(reason);
+  }
+
   /** Goes on verifying storage.dat in the background; for servers. */
   verifyInBackground(): void {
     this.store.verifyInBackground();

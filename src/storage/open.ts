@@ -10,6 +10,7 @@ import { stat } from 'node:fs/promises';
 import { SutraError } from '../errors.js';
 import { DEFAULT_PORT, formatAddress, parseAddress, type Address } from './address.js';
 import { settingsFrom, type Environment, type StoreSettings } from './settings.js';
+import type { ConnectionSettings } from './secrets.js';
 import type { Storage } from './storage.js';
 
 export const DEFAULT_STORAGE_PATH = './knowledge';
@@ -38,6 +39,8 @@ export interface ChoiceFlags {
 export interface OpenOptions extends StoreSettings {
   /** Default create. */
   readonly access?: Access;
+  /** How a server is spoken to; what is absent comes from the environment. */
+  readonly connection?: ConnectionSettings;
   /** Default process.env. */
   readonly env?: Environment;
 }
@@ -78,12 +81,16 @@ export async function openStorage(
   choice: StoreChoice,
   options: OpenOptions = {},
 ): Promise<Storage> {
-  const { access = 'create', env = process.env, ...given } = options;
+  const { access = 'create', env = process.env, connection = {}, ...given } = options;
   const { timeoutMs, ...engine } = { ...settingsFrom(env), ...given };
   if (choice.mode === 'server') {
-    const { StorageClient } = await import('./remote.js');
+    const [{ StorageClient }, { connectionOptions }] = await Promise.all([
+      import('./remote.js'),
+      import('./secrets.js'),
+    ]);
     return new StorageClient(formatAddress(choice.address.host, choice.address.port), {
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      ...(await connectionOptions(connection, env)),
     });
   }
   if (access !== 'create') await requireDirectory(choice.path);

@@ -19,7 +19,7 @@ import {
 import { SutraError, invalidField, isErrorCode, toSutraError, type ErrorCode } from '../errors.js';
 import { METHODS, type Method } from '../wire/methods.js';
 import { CODE_TRAILER, DETAILS_TRAILER, HINT_TRAILER, decodeDetails } from '../wire/status.js';
-import { formatAddress, parseAddress } from './address.js';
+import { formatAddress, isLoopbackHost, parseAddress } from './address.js';
 import { ingestChunks, mergedAck, screenChunk } from './ingest.js';
 import { takeAnswers } from './remote-stream.js';
 import type {
@@ -496,10 +496,6 @@ function checkToken(token: string, host: string, secure: boolean): void {
       { hint: 'Use TLS: --tls-ca FILE names the authority of the server’s certificate.' },
     );
   }
-}
-
-function isLoopbackHost(host: string): boolean {
-  return /^(?:localhost|::1|(?:::ffff:)?127(?:\.\d{1,3}){3})$/i.test(host);
 }
 
 function channelCredentials(tls: boolean | ClientTls): ChannelCredentials {

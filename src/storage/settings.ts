@@ -59,6 +59,14 @@ export function parseInteger(text: string, source: string, min: number, max: num
   return value;
 }
 
+/** What counts as yes and no in SUTRA_JSON and other variables of flags without a value. */
+export function parseSwitch(value: string, source: string): boolean {
+  const lower = value.toLowerCase();
+  if (['1', 'true', 'yes', 'y'].includes(lower)) return true;
+  if (['0', 'false', 'no', 'n', ''].includes(lower)) return false;
+  throw refuse(source, value, '1, true, yes, 0, false or no');
+}
+
 export function parseReconcileMs(text: string, source: string): number {
   return parseInteger(text, source, 1, MAX_RECONCILE_MS);
 }

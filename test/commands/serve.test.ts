@@ -25,6 +25,7 @@ describe('start', () => {
       '  reconcile-ms  25',
       '  threshold     1000',
       '  vector-dim    384',
+      '  security      none',
       expect.stringMatching(/^loaded 2 concepts, 1 edges in [\d.]+ ms \(3 writes replayed/),
       `listening on ${server.address}`,
     ]);
@@ -49,6 +50,7 @@ describe('start', () => {
       reconcile_ms: 10,
       threshold: 50_000,
       vector_dim: 768,
+      security: 'none',
       concepts: 0,
       edges: 0,
       vectors: 0,
