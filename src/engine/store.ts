@@ -8,7 +8,7 @@
 
 import { dirname, join } from 'node:path';
 
-import { SutraError, invalidField } from '../errors.js';
+import { SutraError, invalidField, toSutraError } from '../errors.js';
 import type { LatencyHistogram } from '../latency.js';
 import { writeState } from './backup.js';
 import { CheckpointSource } from './checkpoint-source.js';
@@ -368,9 +368,10 @@ export class Store {
       try {
         if (base !== null && !base.isVerified) base.verifyRest(VERIFY_BLOCKS);
       } catch (error) {
-        if (!(error instanceof SutraError)) throw error;
-        this.damage = error;
-        this.environment.logger.error(error.message);
+        // Bad bytes, or a disk that refuses to read them; nobody above this turn would take it.
+        const damage = toSutraError(translate(error, this.directory));
+        this.damage = damage;
+        this.environment.logger.error(damage.message);
         return;
       }
       this.verifyInBackground();

@@ -138,3 +138,23 @@ describe('a reader', () => {
     await reader.close();
   });
 });
+
+describe('verifying in the background', () => {
+  test('tells of a disk that refuses to read, and goes no further', async () => {
+    const disk = new SimDisk();
+    const made = open(disk, '/store');
+    await learn(made, 'a');
+    await made.flush();
+    await made.close();
+    const environment = new SimEnvironment(disk);
+    const store = Store.open('/store', environment, OPTIONS);
+    disk.onRead = (_, path) => {
+      if (path.endsWith('storage.dat')) throw Object.assign(new Error('EIO'), { code: 'EIO' });
+    };
+    store.verifyInBackground();
+    await environment.advance(100);
+    expect(store.problem?.code).toBe('DISK_FAILED');
+    expect(environment.logged.filter((line) => line.includes('EIO'))).toHaveLength(1);
+    await store.close();
+  });
+});
