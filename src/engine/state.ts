@@ -131,7 +131,7 @@ export class State implements GraphView {
    *
    * @param bytes the buffer that holds the payload at `from` (8-byte aligned)
    * @param segment ordinal of the segment the payload lies in, and `offset` where in that file
-   * @param pausable come back with false from a forget of more associations than a turn should take; the caller goes on
+   * @param pausable come back with false from forgets of more associations than a turn should take; the caller goes on
    *   with `continueForget` until that is done, and then calls again. Nothing else is applied meanwhile; reads find the concept
    *   gone at once.
    * @throws DAMAGED when the bytes do not parse (before anything of the bad command is applied)
@@ -153,6 +153,7 @@ export class State implements GraphView {
     this.ahead.open(bytes, from, length);
     // Of a few commands nothing can overlap.
     let prefetched = length < PREFETCH_BYTES ? -1 : 0;
+    let removed = 0;
     for (; reader.next(); index++) {
       if (index === prefetched) prefetched += this.prefetchCommands();
       if (firstSequence + index <= this.sequence) continue;
@@ -170,12 +171,14 @@ export class State implements GraphView {
             forgotten?.(index, 0);
             break;
           }
-          const most = pausable ? FORGET_STEP : Infinity;
+          // Of all forgets of this turn together: a frame may hold thousands.
+          const most = pausable ? Math.max(0, FORGET_STEP - removed) : Infinity;
           if (!this.removeEdges(forgetting, most)) {
             this.pause(forgetting, firstSequence + index, (count) => forgotten?.(index, count));
             return false;
           }
           this.endForget(forgetting);
+          removed += forgetting.removed;
           forgotten?.(index, forgetting.removed);
           break;
         }

@@ -111,3 +111,44 @@ describe('forgetting a concept with many associations', () => {
     });
   }
 });
+
+test('forgetting many concepts at once gives way as forgetting a large one does', async () => {
+  const HUBS = 40;
+  const EACH = 1000;
+  let ms = 0;
+  let fewest = Infinity;
+  let most = 0;
+  let edges = (): number => 0;
+  const look = (): void => {
+    most = Math.max(most, fewest - edges());
+    fewest = edges();
+  };
+  const store = Store.open(
+    temporaryPath(),
+    {
+      ...nodeEnvironment(),
+      nowMs: () => (ms += 10),
+      pause: () => {
+        look();
+        return new Promise((resolve) => setImmediate(resolve));
+      },
+    },
+    { ...STORE_OPTIONS, threshold: 1_000_000 },
+  );
+  const hub = (i: number): string => `hub ${i}`;
+  const leaves = Array.from({ length: EACH }, (_, i) => leaf(i));
+  const hubs = Array.from({ length: HUBS }, (_, i) => hub(i));
+  await store.commits.batch(
+    [...leaves, ...hubs].map((id) => ({ id, content: '' })),
+    hubs.flatMap((source) => leaves.map((target) => ({ source, target }))),
+  );
+  edges = () => store.state.edgeCount;
+  fewest = edges();
+  const forgotten = await Promise.all(hubs.map((id) => store.commits.forgetConcept(id)));
+  look();
+  expect(forgotten.map((each) => each?.associations)).toEqual(hubs.map(() => EACH));
+  expect(edges()).toBe(0);
+  // Two steps come between two pauses at most: the last of one forget, and the first of those behind it.
+  expect(most).toBeLessThan(6000);
+  await store.close();
+});
