@@ -121,9 +121,10 @@ export class Levels {
     return this.locate(slot) !== LEVEL_NONE;
   }
 
-  /** A word of a live concept's key. */
+  /** A word of a live concept's key; 0 of a dead one, which a read that paused may still hold. */
   keyWord(slot: number, index: number): number {
     const level = this.locate(slot);
+    if (level === LEVEL_NONE) return 0;
     if (level === LEVEL_BASE) return this.base!.keyWord(slot, index);
     return this.generation(level).keyWord(this.row, index);
   }
