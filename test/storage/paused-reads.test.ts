@@ -60,6 +60,25 @@ test('a slot that is handed out again while a search pauses brings no concept in
   });
 });
 
+test('the best match forgotten while a search pauses makes room for the next one', async () => {
+  await pausing(async (storage, during) => {
+    const towards = (second: number): number[] =>
+      Array.from({ length: 4096 }, (_, i) => (i === 0 ? 1 : i === 1 ? second : 0));
+    await storage.learnConcept({ id: 'best', content: '', embedding: towards(0) });
+    for (let i = 0; i < 200; i++) {
+      await storage.learnConcept({ id: `other ${i}`, content: '', embedding: towards(1 + i) });
+    }
+    let seen = 0;
+    during(async (pauses) => {
+      seen = pauses;
+      if (pauses === 1) await storage.forgetConcept('best');
+    });
+    const found = await storage.vectorSearch(towards(0), { k: 1 });
+    expect(seen).toBeGreaterThan(0);
+    expect(found.map(({ id }) => id)).toEqual(['other 0']);
+  });
+});
+
 test('a neighbourhood that pauses takes nobody in for having the slot of one who was near', async () => {
   await pausing(async (storage, during) => {
     const NEAR = 20_000;

@@ -134,7 +134,9 @@ export class VectorSearch {
         const ranked = scan.topK(query, options.k, rows, budget);
         const ranking = ranked instanceof Promise ? await ranked : ranked;
         this.requireOpen();
-        if (this.unchanged(ranking, begin)) return finish(atLeast(ranking, options.minSimilarity));
+        if (this.unchanged(ranking, begin, options.k)) {
+          return finish(atLeast(ranking, options.minSimilarity));
+        }
         if (attempt >= ATTEMPTS) {
           return finish(
             atLeast(this.again(query, options.k, ranking, budget), options.minSimilarity),
@@ -177,7 +179,7 @@ export class VectorSearch {
       try {
         const ranking = await running;
         this.requireOpen();
-        if (this.unchanged(ranking, begin)) return finish(atLeast(ranking, minSimilarity));
+        if (this.unchanged(ranking, begin, k)) return finish(atLeast(ranking, minSimilarity));
         if (state.levels.dimension !== query.length) return finish(NOTHING);
         if (attempt >= ATTEMPTS) {
           return finish(atLeast(this.again(query, k, ranking, budget), minSimilarity));
@@ -191,10 +193,14 @@ export class VectorSearch {
 
   // --- what changed under a search ---
 
-  /** Whether all that was found still has the vector that it was found by. */
-  private unchanged(ranking: VectorRanking, begin: number): boolean {
+  /**
+   * Whether all that was found still has the vector that it was found by. When fewer than k were, what was forgotten may have
+   * been found too, in the place of others.
+   */
+  private unchanged(ranking: VectorRanking, begin: number, k: number): boolean {
     const { journal } = this.index;
     if (journal.length === begin) return true;
+    if (ranking.slots.length < k) return false;
     const slots = new Set(ranking.slots);
     for (let i = begin; i < journal.length; i++) if (slots.has(journal[i]!)) return false;
     return true;
