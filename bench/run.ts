@@ -26,6 +26,7 @@ const SECTIONS = [
   'checkpoint',
   'grpc',
   'cli',
+  'import',
   'vectors',
   'peers',
 ] as const;
@@ -56,6 +57,8 @@ const FULL = {
   grpcBatched: 300_000,
   grpcRuns: 3,
   cliRuns: 9,
+  importConcepts: 1_000_000,
+  importAssociations: 5_000_000,
   peerConcepts: 200_000,
   peerAssociations: 100_000,
   vectors: 100_000,
@@ -80,6 +83,8 @@ const QUICK: typeof FULL = {
   grpcBatched: 10_000,
   grpcRuns: 1,
   cliRuns: 1,
+  importConcepts: 20_000,
+  importAssociations: 100_000,
   peerConcepts: 5000,
   peerAssociations: 5000,
   vectors: 10_000,
@@ -124,6 +129,7 @@ async function main(): Promise<void> {
       if (chosen.has('grpc')) await grpcRows(store);
       if (chosen.has('checkpoint')) await checkpointRows(store);
     }
+    if (chosen.has('import')) await importRows();
     if (chosen.has('vectors')) await vectorRows();
     if (chosen.has('peers')) await peerRows();
   } finally {
@@ -454,6 +460,96 @@ async function grpcRows(directory: string): Promise<void> {
     served.map((r) => r.ingestedPerSecond ?? NaN),
     { text: '>= 150,000', atLeast: 150_000 },
   );
+}
+
+/** Of each target a small file and one five times that: memory that is the same for both is the same for any. */
+async function importRows(): Promise<void> {
+  const files: {
+    readonly path: string;
+    readonly concepts: number;
+    readonly associations: number;
+  }[] = [];
+  for (const share of [25, 5, 1]) {
+    const file = {
+      path: join(WORK, `import-${share}.jsonl`),
+      concepts: size.importConcepts / share,
+      associations: size.importAssociations / share,
+    };
+    await runCase('importFile', file);
+    files.push(file);
+  }
+  const section = 'sutra import of JSON lines, the command itself';
+  const counts = ({ concepts, associations }: { concepts: number; associations: number }): string =>
+    `${concepts.toLocaleString('en-US')} + ${associations.toLocaleString('en-US')}`;
+  const server: CaseFigures<'importInto'>[] = [];
+  const embedded: CaseFigures<'importInto'>[] = [];
+  let unary: CaseFigures<'grpcClient'> | null = null;
+  for (const [i, file] of files.entries()) {
+    const { concepts } = file;
+    if (i > 0) {
+      const directory = freshDirectory();
+      embedded.push(await runCase('importInto', { ...file, directory }));
+      rmSync(directory, { recursive: true });
+    }
+    if (i === 2) break;
+    const directory = freshDirectory();
+    server.push(
+      await withServer('grpcServer', { directory }, (port) =>
+        runCase('importInto', { ...file, port }),
+      ),
+    );
+    if (i === 1) {
+      const common = { concepts, calls: size.grpcCalls, window: 32, firstNew: concepts };
+      unary = await withServer('grpcServer', { directory }, (port) =>
+        runCase('grpcClient', { ...common, port, batched: 0, checked: true }),
+      );
+    }
+    rmSync(directory, { recursive: true });
+  }
+  detail['import'] = { server, embedded, unary };
+  for (const [target, results, of] of [
+    ['into a directory', embedded, files.slice(1)],
+    ['to a server', server, files],
+  ] as const) {
+    for (const [i, { perSecond, seconds, cpuSeconds, peakMb, ownMb }] of results.entries()) {
+      const file = of[i];
+      if (file === undefined) throw new Error('more results than files');
+      const what = `${target}, ${counts(file)}`;
+      const count = file.concepts + file.associations;
+      const cpuUs = ((cpuSeconds * 1e6) / count).toFixed(1);
+      row(
+        section,
+        what,
+        '1/s',
+        [perSecond],
+        undefined,
+        `${seconds.toFixed(1)} s, ${cpuUs} us of CPU each`,
+      );
+      row(
+        section,
+        `${what}: resident, peak`,
+        'MiB',
+        [peakMb],
+        undefined,
+        `${Math.round(ownMb)} own, the rest pages of files`,
+      );
+    }
+    const [small, large] = results;
+    if (small !== undefined && large !== undefined) {
+      row(section, `${target}: own memory, five times the input`, 'x', [large.ownMb / small.ownMb]);
+    }
+  }
+  if (unary !== null) {
+    row(section, 'unary writes of concepts, 32 at once, to that server', '1/s', [
+      unary.writesPerSecond,
+    ]);
+    row(
+      section,
+      'import to a server, to unary writes',
+      'x',
+      server.slice(1).map((figures) => figures.perSecond / unary.writesPerSecond),
+    );
+  }
 }
 
 /** Starts a server case, waits for its port, and ends it by closing its stdin. */
