@@ -1,5 +1,5 @@
 /**
- * Feeds records to a Storage in chunks (batch-ingest.ts): the way in for `sutra import`, embedded and to a server alike, in
+ * Feeds records to a Storage in chunks (chunk-ingest.ts): the way in for `sutra import`, embedded and to a server alike, in
  * constant memory. Order is the input's.
  *
  * An association may come before the concepts it names. The first that the store refuses for that reason, and every
@@ -20,13 +20,13 @@ import type {
   RecordSource,
 } from '../formats/record.js';
 import { AssociationSpill } from './association-spill.js';
-import { ingest, type IngestAck, type IngestItem, type IngestItemError } from './batch-ingest.js';
+import { ingest, type IngestAck, type IngestItem, type IngestItemError } from './chunk-ingest.js';
 import type { Storage } from './storage.js';
 import { checkAssociation, checkConcept } from './validation.js';
 
-const CHUNK_ITEMS = 4_096;
+const CHUNK_ITEMS = 1_024;
 /** Well below the 16 MiB that a message may take, even when every UTF-16 unit is three bytes of UTF-8. */
-const CHUNK_UNITS = 1024 * 1024;
+const CHUNK_UNITS = 512 * 1024;
 
 export interface ImportTotals {
   /** Acknowledged so far, with the ends that associations learned; a concept that stands twice in the input counts twice. */
@@ -47,7 +47,7 @@ export interface ImportOptions {
   readonly onBad?: (source: string, line: number, reason: string) => void;
   /** Records before this line of the first source are read and not sent. Default 1. */
   readonly fromLine?: number;
-  /** Items a chunk, default 4,096. */
+  /** Items a chunk, default 1,024. */
   readonly chunkItems?: number;
   /** Called after each acknowledgement. */
   readonly onProgress?: (totals: ImportTotals) => void;
@@ -125,6 +125,8 @@ class ImportRun {
   private failure: SutraError | null = null;
   /** The line of the bad record that ended it; 0: none did. */
   private failureLine = 0;
+  /** Refused by the storage behind that one: they were under way. */
+  private refusedBehind = 0;
   private bad = 0;
   private concepts = 0;
   private associations = 0;
@@ -291,7 +293,10 @@ class ImportRun {
   }
 
   private refuse(source: RecordSource, line: number, reason: string): void {
-    if (this.failure !== null) return;
+    if (this.failure !== null) {
+      this.refusedBehind++;
+      return;
+    }
     this.options.onBad?.(source.source, line, reason);
     if (this.bad >= (this.options.skipBad ?? 0)) {
       this.fail(new SutraError('INVALID_ARGUMENT', `${source.source}:${line}: ${reason}`));
@@ -324,9 +329,10 @@ class ImportRun {
     const parts = [...this.whole];
     if (current !== null && acknowledgedLine > 0) {
       const from = current === this.first ? (this.options.fromLine ?? 1) : 1;
+      const others = this.refusedBehind === 0 ? '' : ` and ${this.refusedBehind} more`;
       const but =
         this.failureLine > 0 && this.failureLine <= acknowledgedLine
-          ? ` but ${this.failureLine}`
+          ? ` but ${this.failureLine}${others}`
           : '';
       parts.push(`lines ${from} to ${acknowledgedLine}${but} of ${current.source}`);
     }

@@ -1,24 +1,40 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { SutraError } from '#sutra/errors';
 import type { ImportRecord, RecordSource } from '#sutra/formats/record';
+import { ingest, type IngestAck as ChunkAck } from '#sutra/storage/chunk-ingest';
 import { checkRecords } from '#sutra/storage/import-check';
 import { importRecords, type ImportOptions, type ImportTotals } from '#sutra/storage/import-run';
-import type { BatchInput, BatchReceipt } from '#sutra/storage/storage';
+import type { IngestAck, IngestItem, IngestOptions, IngestSource } from '#sutra/storage/storage';
 import { sourceOf } from '../support/format-input.js';
 import { ModelStorage } from '../support/model-storage.js';
 
-/** The model, which can fail at its nth batch and remembers the batches. */
+/** The model, which can fail instead of its nth acknowledgement and remembers the chunks. */
 class FailingStorage extends ModelStorage {
-  readonly batches: BatchInput[] = [];
+  readonly chunks: IngestItem[][] = [];
+  streams = 0;
+  ended = 0;
 
   constructor(private readonly failures: Readonly<Record<number, SutraError>> = {}) {
     super();
   }
 
-  override async learnBatch(batch: BatchInput): Promise<BatchReceipt> {
-    const failure = this.failures[this.batches.push(batch)];
-    if (failure !== undefined) throw failure;
-    return super.learnBatch(batch);
+  override async *ingest(
+    items: IngestSource,
+    options?: IngestOptions,
+  ): AsyncGenerator<IngestAck, void, undefined> {
+    const { chunks } = this;
+    const remembered = async function* (): AsyncGenerator<IngestItem[]> {
+      for await (const chunk of items) yield chunks[chunks.push([chunk].flat()) - 1] ?? [];
+    };
+    this.streams++;
+    let count = 0;
+    for await (const ack of super.ingest(remembered(), options)) {
+      const failure = this.failures[++count];
+      if (failure !== undefined) throw failure;
+      yield ack;
+    }
+    this.ended++;
   }
 }
 
@@ -69,7 +85,7 @@ describe('an import that goes well', () => {
     });
     expect(await storage.stats()).toMatchObject({ concepts: 95, edges: 1 });
     expect((await storage.queryConcept('c1')).content).toBe('again');
-    expect(storage.batches).toHaveLength(10);
+    expect(storage.chunks).toHaveLength(10);
     expect(seen).toEqual([10, 20, 30, 40, 50, 60, 70, 80, 90, 97]);
   });
 
@@ -77,7 +93,7 @@ describe('an import that goes well', () => {
     const storage = new FailingStorage();
     const records = [1, 2, 3, 4].map((line) => concept(line, `c${line}`, 'x'.repeat(700_000)));
     await importRecords(storage, [sourceOf(records)], OPTIONS);
-    expect(storage.batches.map((batch) => batch.concepts?.length)).toEqual([2, 2]);
+    expect(storage.chunks.map((chunk) => chunk.length)).toEqual([1, 1, 1, 1]);
   });
 
   test('of nothing is nothing', async () => {
@@ -119,6 +135,51 @@ describe('an import that goes well', () => {
     expect(totals).toMatchObject({ concepts: 2, associations: 3 });
     expect((await storage.queryConcept('dog')).content).toBe('a pet');
     expect((await storage.queryConcept('cat')).content).toBe('cat');
+  });
+
+  test('a chunk learns its concepts first, an end under way is not learned in its place', async () => {
+    const storage = new FailingStorage();
+    const nodes = [concept(1, 'dog', 'a pet'), concept(2, '0A'.repeat(16), 'ten')];
+    const edges = [
+      association(3, '0a'.repeat(16), 'cat'),
+      concept(4, 'cat', 'another pet'),
+      association(5, 'cat', 'dog'),
+      association(6, 'bird', 'cat'),
+    ];
+    const sources = [
+      sourceOf(nodes, { source: 'nodes' }),
+      sourceOf(edges, { source: 'edges', learnsEndpoints: true }),
+    ];
+    const totals = await importRecords(storage, sources, OPTIONS);
+    expect(totals).toMatchObject({ concepts: 4, associations: 3, waited: 0 });
+    expect((await storage.queryConcept('0A'.repeat(16))).content).toBe('ten');
+    expect((await storage.queryConcept('cat')).content).toBe('another pet');
+    expect((await storage.queryConcept('dog')).content).toBe('a pet');
+    expect((await storage.queryConcept('bird')).content).toBe('bird');
+    expect(storage.chunks.at(-1)?.map((item) => 'concept' in item)).toEqual([
+      true,
+      true,
+      false,
+      false,
+      false,
+    ]);
+  });
+
+  test('an input that pauses is learned by several streams', async () => {
+    const storage = new FailingStorage();
+    async function* chunks(): AsyncGenerator<{ concept: { id: string; content: string } }[]> {
+      yield [{ concept: { id: 'a', content: '' } }];
+      // Goes on only once the stream has ended.
+      while (storage.ended < 1) await sleep(1);
+      yield [{ concept: { id: 'b', content: '' } }, { concept: { id: '', content: '' } }];
+    }
+    const acks: ChunkAck[] = [];
+    for await (const ack of ingest(storage, chunks(), { pauseMs: 5 })) acks.push(ack);
+    expect(storage.streams).toBe(2);
+    expect(acks).toMatchObject([
+      { received: 1, errors: [], lastSequence: 1 },
+      { received: 2, errors: [{ index: 1, code: 'INVALID_ARGUMENT' }], lastSequence: 2 },
+    ]);
   });
 
   test('one that says only in the end that it learns them', async () => {
@@ -201,6 +262,10 @@ describe('bad records', () => {
     expect(error.message).toMatch(/^f\.jsonl:15: embedding: /);
     expect(error.message).toMatch(/lines 1 to \d+ but 15 of f\.jsonl/);
     expect(error.hint).toContain('--from-line 15');
+    records[17] = { ...records[14], line: 18 };
+    const two = await failureOf(importRecords(storage, [sourceOf(records)], OPTIONS));
+    expect(two.message).toMatch(/lines 1 to \d+ but 15 and 1 more of f\.jsonl/);
+    expect(two.hint).toContain('--from-line 15');
     expect(await storage.contains('c14')).toBe(true);
     expect(await storage.contains('x')).toBe(false);
   });
