@@ -21,6 +21,7 @@ import { ConceptRecord } from '../snapshot/snapshot-source.js';
 import type { State } from '../state.js';
 import { INDEX_NAME } from './index-file.js';
 import type { FromIndexer, IndexOptions, IndexPort } from './index-messages.js';
+import { SearchJournal } from './search-journal.js';
 import { SlotQueue } from './slot-queue.js';
 import { SlotSet } from './slot-set.js';
 import type { VectorIndexStats } from './vector-query.js';
@@ -60,11 +61,9 @@ interface InFlight {
 }
 
 export class VectorIndex {
-  /** Slots whose vector changed while a search was under way, in order; see `beginSearch`. */
-  readonly journal: number[] = [];
+  readonly journal = new SearchJournal();
   /** The graph's options: those asked for, or those of the file that was found. */
   options: IndexOptions;
-  private searches = 0;
 
   private port: IndexPort | null = null;
   /** It failed, or there is nothing for it here. */
@@ -155,17 +154,8 @@ export class VectorIndex {
     return this.matched && !this.off && this.dimension === this.state.levels.dimension;
   }
 
-  /** From here on `journal` records; returns where in it this search begins. */
-  beginSearch(): number {
-    this.searches++;
-    return this.journal.length;
-  }
-  endSearch(): void {
-    if (--this.searches === 0) this.journal.length = 0;
-  }
-
   private note(slot: number): void {
-    if (this.searches > 0) this.journal.push(slot);
+    this.journal.push(slot);
     if (this.port === null) {
       if (this.cancelStart === null) this.startLater();
       return;

@@ -111,7 +111,7 @@ export class VectorSearch {
     const error = distanceError(index.options.precision, query.length);
     let count = firstCount;
     for (let attempt = 1; ; attempt++) {
-      const begin = index.beginSearch();
+      const begin = index.journal.begin();
       // Those that are handed over from here on come to the worker behind the search.
       const before = index.changedSlots();
       try {
@@ -143,7 +143,7 @@ export class VectorSearch {
           );
         }
       } finally {
-        index.endSearch();
+        index.journal.end(begin);
       }
     }
     return this.exactly(query, options, budget, finish);
@@ -175,7 +175,7 @@ export class VectorSearch {
     let running: VectorRanking | Promise<VectorRanking> = first;
     for (let attempt = 1; ; attempt++) {
       // Nothing has run since the scan began but the scan.
-      const begin = index.beginSearch();
+      const begin = index.journal.begin();
       try {
         const ranking = await running;
         this.requireOpen();
@@ -186,7 +186,7 @@ export class VectorSearch {
         }
         running = scan.topK(query, k, new VectorRows(state, within), budget);
       } finally {
-        index.endSearch();
+        index.journal.end(begin);
       }
     }
   }
@@ -199,11 +199,8 @@ export class VectorSearch {
    */
   private unchanged(ranking: VectorRanking, begin: number, k: number): boolean {
     const { journal } = this.index;
-    if (journal.length === begin) return true;
-    if (ranking.slots.length < k) return false;
-    const slots = new Set(ranking.slots);
-    for (let i = begin; i < journal.length; i++) if (slots.has(journal[i]!)) return false;
-    return true;
+    if (!journal.hasChanged(begin)) return true;
+    return ranking.slots.length >= k && !journal.hasChangedAmong(ranking.slots, begin);
   }
 
   /** The same slots, as they are now, in one turn. */
