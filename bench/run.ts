@@ -580,7 +580,9 @@ async function withServer<T>(
 async function checkpointRows(directory: string): Promise<void> {
   const { concepts, quietMs } = size;
   // What the gRPC rows added is part of the store by now.
-  const added = chosen.has('grpc') ? size.grpcRuns * (size.grpcCalls * 3 + 2 * size.grpcBatched) : 0;
+  const added = chosen.has('grpc')
+    ? size.grpcRuns * (size.grpcCalls * 3 + 2 * size.grpcBatched)
+    : 0;
   const figures = await runCase('checkpointLatency', {
     directory,
     concepts: concepts + added,
