@@ -83,7 +83,7 @@ module.exports = {
     ),
     room(
       'command-arrows',
-      '^src/commands/(?!(serve|top|doctor)\\.ts$)',
+      '^src/commands/(?!(serve|top|doctor|bench)\\.ts$)',
       ['^src/commands/', '^src/cli/', '^src/storage/', '^src/formats/'],
       'commands -> cli, storage, formats.',
     ),
@@ -94,6 +94,13 @@ module.exports = {
       'dashboard -> storage, and the text that is safe to show.',
     ),
     room('doctor-arrows', '^src/doctor/', ['^src/doctor/', '^src/storage/'], 'doctor -> storage.'),
+    room('load-arrows', '^src/load/', ['^src/load/', '^src/storage/'], 'load -> storage.'),
+    room(
+      'bench-command-arrows',
+      '^src/commands/bench\\.ts$',
+      ['^src/cli/', '^src/storage/', '^src/load/'],
+      'Only `bench` loads a store.',
+    ),
     room(
       'doctor-command-arrows',
       '^src/commands/doctor\\.ts$',

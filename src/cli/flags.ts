@@ -56,7 +56,7 @@ export function setting<T>(
 }
 
 /** A flag that may be repeated, with commas for several at once; its variable takes commas too. `.flat()` the result. */
-function repeatedSetting<T>(
+export function repeatedSetting<T>(
   name: string,
   parse: Parse<T>,
   options: SettingOptions,

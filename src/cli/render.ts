@@ -262,7 +262,7 @@ function checkpointText(checkpoint: CheckpointStats): string {
 }
 
 /** Three digits and a unit. */
-function shortTime(us: number): string {
+export function shortTime(us: number): string {
   if (us < 1_000) return `${Math.round(us)} us`;
   if (us < 1_000_000) return `${(us / 1_000).toPrecision(3)} ms`;
   return us < 60_000_000 ? `${(us / 1_000_000).toPrecision(3)} s` : duration(us / 1_000_000);

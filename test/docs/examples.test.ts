@@ -79,8 +79,9 @@ test('the README’s first minutes, embedded and served', async () => {
 
 test('the commands of OPERATIONS', async () => {
   const printed = await runPage('docs/OPERATIONS.md');
-  const [look, backup, damaged] = printed;
+  const [look, load, backup, damaged] = printed;
   expect(look).toContain('"concepts":1');
+  expect(load).toMatch(/^limit query\.p99=10s held: \d+$/m);
   expect(backup).toContain('a domestic animal');
   expect(damaged).toContain('nothing to repair');
   expect(printed.at(-1)).toContain('event loop late p99');
