@@ -10,6 +10,7 @@ import type { ConnectionSettings } from '../storage/secrets.js';
 import type { CallOptions, Storage } from '../storage/storage.js';
 import { DEFAULT_TIMEOUT_MS } from '../storage/settings.js';
 import { storeFlags } from './flags.js';
+import { noteLogger } from './note-logger.js';
 import { screenOf, type Screen } from './screen.js';
 import { SutraCommand } from './sutra-command.js';
 import { safeJson } from './text.js';
@@ -19,6 +20,7 @@ export interface StoreSelection {
   readonly storage?: string | undefined;
   /** Milliseconds. */
   readonly timeout?: number | undefined;
+  readonly json?: boolean | undefined;
   readonly tls?: boolean | undefined;
   readonly 'tls-ca'?: string | undefined;
   readonly 'tls-cert'?: string | undefined;
@@ -52,6 +54,7 @@ export abstract class StoreCommand extends SutraCommand {
     const storage = await openStorage(choice, {
       access: options.access,
       connection: connectionOf(selection),
+      ...(options.access === 'read' ? {} : { logger: noteLogger(selection.json ?? false) }),
       ...(options.vectorDim === undefined ? {} : { vectorDim: options.vectorDim }),
     });
     noteMigration(storage);

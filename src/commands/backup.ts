@@ -1,6 +1,7 @@
 import { CheckProgress } from '../cli/check-report.js';
 import { consentFlag, requiredArg } from '../cli/flags.js';
 import { interruptSignal } from '../cli/interrupt.js';
+import { noteLogger } from '../cli/note-logger.js';
 import { byteSize } from '../cli/progress.js';
 import { StoreCommand } from '../cli/store-command.js';
 import { safeLine } from '../cli/text.js';
@@ -36,7 +37,13 @@ export default class Backup extends StoreCommand {
     const options = { access: 'read', defaultTimeoutMs: 'none' } as const;
     const { saveBackup, proveBackup } = await import('../storage/backups.js');
     const document = await this.withStorage(flags, options, async (storage, call) => {
-      const saving = { ...call, signal, force: flags.force, onProgress: progress.update };
+      const saving = {
+        ...call,
+        signal,
+        force: flags.force,
+        onProgress: progress.update,
+        logger: noteLogger(flags.json),
+      };
       const sum = await saveBackup(storage, args.file, saving);
       const proof = flags.prove ? await proveBackup(args.file, sum, storage, saving) : null;
       return backupDocument(args.file, sum, proof);

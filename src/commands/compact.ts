@@ -1,4 +1,5 @@
 import { CheckProgress, chooseDirectory } from '../cli/check-report.js';
+import { noteLogger } from '../cli/note-logger.js';
 import { byteSize } from '../cli/progress.js';
 import { StoreCommand } from '../cli/store-command.js';
 import { safeLine } from '../cli/text.js';
@@ -19,7 +20,11 @@ export default class Compact extends StoreCommand {
     const directory = chooseDirectory(flags, 'compact');
     const progress = new CheckProgress('compact:');
     const { compactStore } = await import('../storage/backups.js');
-    const compaction = await compactStore(directory, progress.update).finally(() => {
+    const compaction = await compactStore(
+      directory,
+      progress.update,
+      noteLogger(flags.json),
+    ).finally(() => {
       progress.end();
     });
     const document = compactDocument(directory, compaction);

@@ -1,5 +1,6 @@
 import { chooseDirectory } from '../cli/check-report.js';
 import { consentFlag } from '../cli/flags.js';
+import { noteLogger } from '../cli/note-logger.js';
 import { byteSize } from '../cli/progress.js';
 import { StoreCommand } from '../cli/store-command.js';
 import { safeLine } from '../cli/text.js';
@@ -29,14 +30,14 @@ export default class Migrate extends StoreCommand {
   async run() {
     const { flags } = await this.parse(Migrate);
     const directory = chooseDirectory(flags, 'migrate');
-    const migrated = migrateStore(directory, flags.salvage);
+    const migrated = migrateStore(directory, flags.salvage, noteLogger(flags.json));
     const document = migrateDocument(migrated);
     this.answer(flags.json, document, () => migrateLines(directory, migrated).join('\n'));
     return document;
   }
 }
 
-export function migrateDocument({ migration, left, leftCount }: Migrated) {
+export function migrateDocument({ migration, keptAs, left, leftCount }: Migrated) {
   return {
     migrated: migration !== null,
     ...(migration === null
@@ -50,8 +51,8 @@ export function migrateDocument({ migration, left, leftCount }: Migrated) {
           collapsed: migration.collapsed,
           old_bytes: migration.oldBytes,
           new_bytes: migration.newBytes,
-          kept_as: migration.keptAs,
         }),
+    ...(keptAs === null ? {} : { kept_as: keptAs }),
     left_out: leftCount,
     left: left.map(({ kind, index, offset, what }) => ({
       kind,
@@ -62,9 +63,14 @@ export function migrateDocument({ migration, left, leftCount }: Migrated) {
   };
 }
 
-function migrateLines(directory: string, { migration, left, leftCount }: Migrated): string[] {
+function migrateLines(directory: string, migrated: Migrated): string[] {
+  const { migration, left, leftCount } = migrated;
   const place = safeLine(directory);
-  if (migration === null) return [`${place} is of today’s version already; nothing was changed`];
+  if (migration === null) {
+    const kept =
+      migrated.keptAs === null ? '' : `; the file of version 2 is kept as ${migrated.keptAs}`;
+    return [`${place} is of today’s version already; nothing was changed${kept}`];
+  }
   const { concepts, edges, vectors, collapsed, oldBytes, newBytes, keptAs, digest } = migration;
   const lines = [
     `${place} migrated from version 2: ${concepts} concepts, ${edges} associations, ${vectors} vectors`,

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 
 import { CheckProgress, chooseDirectory } from '../cli/check-report.js';
 import { consentFlag, requiredArg } from '../cli/flags.js';
-import { stderrLogger } from '../cli/logger.js';
+import { noteLogger } from '../cli/note-logger.js';
 import { StoreCommand } from '../cli/store-command.js';
 import { safeLine } from '../cli/text.js';
 import type { Restoration } from '../storage/backups.js';
@@ -36,7 +36,7 @@ export default class Restore extends StoreCommand {
     const restored = await restoreBackup(args.file, directory, {
       force: flags.force,
       onProgress: progress.update,
-      logger: await stderrLogger({ format: flags.json ? 'json' : 'pretty', level: 'warn' }),
+      logger: noteLogger(flags.json),
     }).finally(() => {
       progress.end();
     });

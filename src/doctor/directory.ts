@@ -74,7 +74,7 @@ function sample(names: readonly string[]): string {
 export async function checkLeftovers(directory: string, held: boolean): Promise<Finding> {
   const names = await readdir(directory);
   const torn = names.filter((name) => name.endsWith('.torn') || name.startsWith('repair-'));
-  const temporary = held ? [] : names.filter((name) => name.endsWith('.tmp'));
+  const temporary = held ? [] : names.filter((name) => /\.(tmp|restore)$/.test(name));
   const check = 'leftovers';
   if (torn.length > 0) {
     return note(

@@ -22,6 +22,7 @@ import { collectNeighbors, type NeighborList, type NeighborQuery } from './graph
 import type { FoundPath, PathQuery } from './graph/path-steps.js';
 import { findStrongestPath } from './graph/strongest-path.js';
 import { GroupCommit } from './group-commit.js';
+import { removeLeftovers } from './leftovers.js';
 import { LockFile } from './lock-file.js';
 import { Levels } from './levels.js';
 import { segmentName, segmentOrdinals, type SegmentFiles } from './log/segment-files.js';
@@ -31,9 +32,7 @@ import {
   PREVIOUS_NAME,
   prepareTail,
   recover,
-  RESTORE_NAME,
   SNAPSHOT_NAME,
-  TEMP_NAME,
   translate,
   type Recovered,
 } from './recovery.js';
@@ -46,7 +45,6 @@ import { StateScan, type ScannedState } from './state-scan.js';
 import type { State } from './state.js';
 import { ExactScan, type VectorRanking } from './vector/exact-scan.js';
 import type { VectorIndexStats, VectorQuery } from './vector/vector-query.js';
-import { INDEX_TEMP_NAME } from './vector/index-file.js';
 import type { IndexOptions } from './vector/index-messages.js';
 import { VectorIndex } from './vector/vector-index.js';
 import { VectorSearch } from './vector/vector-search.js';
@@ -616,25 +614,6 @@ export function makeStoreDirectory(path: string, { disk }: Environment): void {
       'NOT_A_STORE',
       `${path} holds ${names.length} files (${names.slice(0, 3).join(', ')}...) but no sutra store`,
     );
-  }
-}
-
-/** Removes what an interrupted checkpoint, tail rewrite or restore left. The caller holds the lock. */
-export function removeLeftovers(path: string, environment: Environment): void {
-  const { disk, logger } = environment;
-  for (const name of disk.list(path)) {
-    if (name === RESTORE_NAME) {
-      logger.warn(`${path}: a restore was interrupted before it took effect; this is as it was`);
-      disk.unlink(join(path, name));
-    }
-    if (
-      name === TEMP_NAME ||
-      name === INDEX_TEMP_NAME ||
-      name === `${PREVIOUS_NAME}.tmp` ||
-      /^wal-\d{10}\.log\.tmp$/.test(name)
-    ) {
-      disk.unlink(join(path, name));
-    }
   }
 }
 

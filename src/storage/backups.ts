@@ -11,14 +11,18 @@ import { publishFile, removeIfThere, verifyStateFile, type BackupSum } from '../
 import { compact, type Compaction } from '../engine/compact.js';
 import type { Disk } from '../engine/disk.js';
 import { nodeEnvironment, type Environment } from '../engine/environment.js';
+import { removeLeftovers } from '../engine/leftovers.js';
 import { LockFile } from '../engine/lock-file.js';
 import type { Logger } from '../engine/logger.js';
+import { segmentOrdinals } from '../engine/log/segment-files.js';
+import { errorCode } from '../engine/log/write-log.js';
 import { migrate } from '../engine/migration/migrate.js';
 import { isStoreFile } from '../engine/pinned-files.js';
-import { translate } from '../engine/recovery.js';
+import { SNAPSHOT_NAME, translate } from '../engine/recovery.js';
 import { holdsStore, restore, verifyBackup, type Restoration } from '../engine/restore.js';
+import { openSnapshotFile } from '../engine/snapshot/snapshot-file.js';
 import { runStepsInSlices, type StepProgress, type Steps } from '../engine/steps.js';
-import { makeStoreDirectory, removeLeftovers } from '../engine/store.js';
+import { makeStoreDirectory } from '../engine/store.js';
 import { SutraError } from '../errors.js';
 import { ConcurrentStorage } from './embedded.js';
 import type { CallOptions, Storage } from './storage.js';
@@ -34,6 +38,8 @@ export interface BackupOptions extends CallOptions {
   /** Replace a file that is there. */
   readonly force?: boolean;
   readonly onProgress?: OnProgress;
+  /** Where it is said what a run that was killed left. Default: nowhere. */
+  readonly logger?: Logger;
 }
 
 /**
@@ -45,14 +51,19 @@ export async function saveBackup(
   path: string,
   options: BackupOptions = {},
 ): Promise<BackupSum> {
-  const environment = nodeEnvironment();
-  const { disk } = environment;
+  const environment = nodeEnvironment(options.logger);
+  const { disk, logger } = environment;
   const { force = false, onProgress = () => undefined } = options;
   const temporary = `${path}.tmp`;
   try {
     refuseFile(disk, path, force);
-    // What a backup that was killed left.
-    removeIfThere(disk, temporary);
+    if (disk.stat(temporary) !== null) {
+      disk.unlink(temporary);
+      logger.warn(
+        `${temporary}: a backup was interrupted before it was whole; this is removed, and ${path} ` +
+          (disk.stat(path) === null ? 'was not made' : 'is as it was'),
+      );
+    }
     try {
       const expected =
         storage instanceof ConcurrentStorage && storage.isReadOnly
@@ -221,7 +232,7 @@ async function answersOf(storage: Storage, id: string, next: string): Promise<st
 export async function restoreBackup(
   path: string,
   directory: string,
-  options: BackupOptions & { readonly logger?: Logger } = {},
+  options: BackupOptions = {},
 ): Promise<Restoration> {
   const environment = nodeEnvironment(options.logger);
   const { disk } = environment;
@@ -240,11 +251,11 @@ export async function restoreBackup(
       throwIfAborted(signal);
       onProgress(step);
     });
-    refuseStore(disk, directory, force);
+    refuseStore(disk, directory, path, force);
     makeStoreDirectory(directory, environment);
     const lock = LockFile.acquire(disk, directory);
     try {
-      refuseStore(disk, directory, force);
+      refuseStore(disk, directory, path, force);
       removeLeftovers(directory, environment);
       return await run(restore(environment, directory, lock, path));
     } finally {
@@ -262,8 +273,9 @@ export async function restoreBackup(
 export async function compactStore(
   directory: string,
   onProgress: OnProgress,
+  logger?: Logger,
 ): Promise<Compaction | null> {
-  const environment: Environment = nodeEnvironment();
+  const environment: Environment = nodeEnvironment(logger);
   const { disk } = environment;
   try {
     const stat = disk.stat(directory);
@@ -300,9 +312,33 @@ function refuseFile(disk: Disk, path: string, force: boolean): void {
   }
 }
 
-function refuseStore(disk: Disk, directory: string, force: boolean): void {
+function refuseStore(disk: Disk, directory: string, path: string, force: boolean): void {
   if (force || !holdsStore(disk, directory)) return;
-  throw new SutraError('ALREADY_THERE', `${directory} holds a store already`, {
+  const which = isRestored(disk, directory, path) ? `: ${path}, restored, and nothing newer` : '';
+  throw new SutraError('ALREADY_THERE', `${directory} holds a store already${which}`, {
     hint: 'Restore into another directory, or add --force, which keeps the old store beside the new one.',
   });
+}
+
+/** Whether the store is what restoring the backup at `path` gave: its state, under an identity of its own, and no log. */
+function isRestored(disk: Disk, directory: string, path: string): boolean {
+  if (segmentOrdinals(disk.list(directory)).length > 0) return false;
+  try {
+    const [backup, store] = [path, join(directory, SNAPSHOT_NAME)].map((name) => {
+      const { file, header } = openSnapshotFile(disk, name);
+      file.close();
+      return header;
+    });
+    if (backup === undefined || store === undefined) return false;
+    return (
+      store.sequence === backup.sequence &&
+      store.digest.every((lane, i) => lane === backup.digest[i]) &&
+      !store.uuid.every((byte, i) => byte === backup.uuid[i])
+    );
+  } catch (error) {
+    // What cannot be told is not said: it is damaged or of another version, and stays untouched all the same.
+    const isOther = error instanceof SutraError || errorCode(error) === 'ENOENT';
+    if (!isOther) throw error;
+    return false;
+  }
 }

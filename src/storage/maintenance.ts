@@ -8,8 +8,16 @@ import { join } from 'node:path';
 import { checkStore, type Finding, type StoreCheck } from '../engine/check.js';
 import type { Disk } from '../engine/disk.js';
 import { nodeEnvironment, recordedUs } from '../engine/environment.js';
+import { removeLeftovers } from '../engine/leftovers.js';
 import { LockFile } from '../engine/lock-file.js';
-import { inPlace, isOldStore, migrate, type Migration } from '../engine/migration/migrate.js';
+import type { Logger } from '../engine/logger.js';
+import {
+  inPlace,
+  isOldStore,
+  keptOldFile,
+  migrate,
+  type Migration,
+} from '../engine/migration/migrate.js';
 import type { BadItem } from '../engine/migration/version2-reader.js';
 import { isStoreFile } from '../engine/pinned-files.js';
 import { SNAPSHOT_NAME, translate } from '../engine/recovery.js';
@@ -146,6 +154,8 @@ const OLD_VERSION_NOTE: Finding = {
 export interface Migrated {
   /** Null: it was of today's version already, and nothing was changed. */
   readonly migration: Migration | null;
+  /** Where the file of version 2 is kept, now or from an earlier migration; null: there is none. */
+  readonly keptAs: string | null;
   /** What was not whole and was left out, the first of them; only when salvaging. */
   readonly left: readonly BadItem[];
   /** How many in all. */
@@ -160,14 +170,18 @@ export const MAX_LISTED = 10_000;
  * whole. The old file is kept.
  * @throws NO_SUCH_DIRECTORY, NOT_A_STORE, STORE_LOCKED, DAMAGED, DISK_FULL
  */
-export function migrateStore(directory: string, salvage: boolean): Migrated {
-  const environment = nodeEnvironment();
+export function migrateStore(directory: string, salvage: boolean, logger?: Logger): Migrated {
+  const environment = nodeEnvironment(logger);
   const { disk } = environment;
   try {
     requireStore(disk, directory);
-    if (!isOldStore(disk, directory)) return { migration: null, left: [], leftCount: 0 };
+    if (!isOldStore(disk, directory)) {
+      const keptAs = keptOldFile(disk, directory);
+      return { migration: null, keptAs, left: [], leftCount: 0 };
+    }
     const lock = LockFile.acquire(disk, directory);
     try {
+      removeLeftovers(directory, environment);
       const left: BadItem[] = [];
       let leftCount = 0;
       const note = (item: BadItem): void => {
@@ -181,7 +195,7 @@ export function migrateStore(directory: string, salvage: boolean): Migrated {
         recordedUs(environment),
         salvage ? note : undefined,
       );
-      return { migration, left, leftCount };
+      return { migration, keptAs: migration?.keptAs ?? null, left, leftCount };
     } finally {
       lock.release();
     }

@@ -7,6 +7,7 @@
  */
 
 import { stat } from 'node:fs/promises';
+import type { Logger } from '../engine/logger.js';
 import { SutraError } from '../errors.js';
 import { DEFAULT_PORT, formatAddress, parseAddress, type Address } from './address.js';
 import { settingsFrom, type Environment, type StoreSettings } from './settings.js';
@@ -41,6 +42,8 @@ export interface OpenOptions extends StoreSettings {
   readonly access?: Access;
   /** How a server is spoken to; what is absent comes from the environment. */
   readonly connection?: ConnectionSettings;
+  /** Where the engine's messages go. Default: nowhere. */
+  readonly logger?: Logger;
   /** Default process.env. */
   readonly env?: Environment;
 }

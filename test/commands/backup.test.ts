@@ -72,7 +72,11 @@ describe('a backup of a directory', () => {
     const at = ['--storage', store];
     expect((await errorOf(['backup', file, ...at], 2)).code).toBe('ALREADY_THERE');
     expect(readFileSync(file, 'utf8')).toBe('mine');
-    await jsonOf(['backup', file, '--force'], at);
+    const made = await runSutra(['backup', file, '--force', '--json', ...at]);
+    expect(made.code).toBe(0);
+    expect((JSON.parse(made.stderr) as { note: string }).note).toBe(
+      `${file}.tmp: a backup was interrupted before it was whole; this is removed, and ${file} is as it was`,
+    );
     expect(statSync(file).size).toBeGreaterThan(4096);
     expect(existsSync(`${file}.tmp`)).toBe(false);
     const nowhere = join(temporaryDirectory(), 'no', 'b.dat');
@@ -132,6 +136,35 @@ describe('restoring', () => {
     expect(server.stderr).toContain('a restore was interrupted before it took effect');
     expect(await server.stop()).toBe(0);
     expect(existsSync(join(store, 'storage.dat.restore'))).toBe(false);
+    writeFileSync(join(store, 'storage.dat.restore'), 'half of it');
+    const learned = await runSutra(['learn', 'x', 'y', '--storage', store]);
+    expect(learned.stderr).toBe(
+      `note: ${store}: a restore was interrupted before it took effect; this is as it was\n`,
+    );
+    writeFileSync(join(store, 'storage.dat.tmp'), 'half of it');
+    const compacted = await runSutra(['compact', '--storage', store]);
+    expect(compacted.stderr).toBe(
+      `note: ${store}: a checkpoint or compaction was interrupted before it took effect; this is as it was\n`,
+    );
+  });
+
+  test('again over what it made says that this is the backup', async () => {
+    const store = await makeStore(3);
+    const file = join(temporaryDirectory(), 'b.dat');
+    await jsonOf(['backup', file], ['--storage', store]);
+    const restored = temporaryPath();
+    await jsonOf(['restore', file], ['--storage', restored]);
+    const refused = await errorOf(['restore', file, '--storage', restored], 2);
+    expect(refused.message).toContain(
+      `holds a store already: ${file}, restored, and nothing newer`,
+    );
+    // The source has the same state, and is no restored backup; nor is one that was written to since.
+    await jsonOf(['compact'], ['--storage', store]);
+    const source = await errorOf(['restore', file, '--storage', store], 2);
+    expect(source.message).toBe(`${store} holds a store already`);
+    await jsonOf(['learn', 'newer', 'z'], ['--storage', restored]);
+    const newer = await errorOf(['restore', file, '--storage', restored], 2);
+    expect(newer.message).toBe(`${restored} holds a store already`);
   });
 });
 

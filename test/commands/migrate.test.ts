@@ -50,7 +50,18 @@ describe('a store of version 2', () => {
     const migrated = await jsonOf(['migrate'], at);
     expect(migrated).toMatchObject({ migrated: true, digest, kept_as: 'storage.dat.v2' });
     expect(await jsonOf(['verify'], at)).toMatchObject({ ok: true, digest, notes: [] });
-    expect(await jsonOf(['migrate'], at)).toMatchObject({ migrated: false });
+    expect(await jsonOf(['migrate'], at)).toMatchObject({
+      migrated: false,
+      kept_as: 'storage.dat.v2',
+    });
+
+    const cut = oldStore();
+    writeFileSync(join(cut, 'storage.dat.tmp'), 'half of it');
+    const again = await runSutra(['migrate', '--storage', cut]);
+    expect(again).toMatchObject({ code: 0 });
+    expect(again.stderr).toBe(
+      `note: ${cut}: a migration was interrupted before it took effect; this is as it was\n`,
+    );
 
     const other = oldStore();
     const learned = await runSutra(['learn', 'new', 'x', '--storage', other]);

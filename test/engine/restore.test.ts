@@ -6,10 +6,11 @@
 import { describe, expect, test } from 'vitest';
 
 import { compact } from '#sutra/engine/compact';
+import { removeLeftovers } from '#sutra/engine/leftovers';
 import { LockFile } from '#sutra/engine/lock-file';
 import { restore, verifyBackup, type Restoration } from '#sutra/engine/restore';
 import { runSteps } from '#sutra/engine/steps';
-import { removeLeftovers, Store } from '#sutra/engine/store';
+import { Store } from '#sutra/engine/store';
 import { SutraError } from '#sutra/errors';
 import { ConcurrentStorage } from '#sutra/storage/embedded';
 

@@ -61,6 +61,12 @@ export function isOldStore(disk: Disk, directory: string): boolean {
   return isOldFile(disk, join(directory, SNAPSHOT_NAME));
 }
 
+/** The last name that the file of version 2 was kept as; null when there is none. */
+export function keptOldFile(disk: Disk, directory: string): string | null {
+  const kept = disk.list(directory).filter((name) => /^storage\.dat\.v2(-\d+)?$/.test(name));
+  return kept.at(-1) ?? null;
+}
+
 /** The first thing that is wrong, as an error. */
 function refuse(path: string): OnBad {
   return (item: BadItem) => {
