@@ -64,7 +64,7 @@ export interface ServerOptions {
   readonly maxUnsentBytes?: number;
   /** A request must be there after this and its size at 64 KiB/s; default 30,000. */
   readonly uploadGraceMs?: number;
-  /** An answer of which nothing is taken for so long is given up; default 30,000. */
+  /** An answer of which less than 64 KiB is taken in so long is given up; default 30,000. */
   readonly stallMs?: number;
   /** Absent: everybody may do everything. */
   readonly tokens?: Tokens;
@@ -151,13 +151,15 @@ export async function startServer(
     logger,
     (path, error) => counts.refused(path, STATUS[error.status]),
   );
-  guardStreams(server, guard);
+  const http2 = guardStreams(server, guard);
 
   const listener = await listen({
     host: options.host,
     port: options.port,
     maxConnections: options.maxConnections ?? 4_096,
-    onConnection: (socket) => injector.injectConnection(socket),
+    onConnection: (socket) => {
+      guard.connect(http2, socket, (connection) => injector.injectConnection(connection));
+    },
     onRefused: (limit) => logger.warn(`connections refused: ${limit} are open already`),
     ...(options.tls === undefined ? {} : { tls: options.tls }),
   });

@@ -1,6 +1,7 @@
 /**
  * What stands before grpc-js on every HTTP/2 stream: it decides from the headers alone whether a call may begin (so that what is
- * refused is never read), takes the request's body in through an Upload, and looks once a second for calls that make no progress.
+ * refused is never read), takes the request's body in through an Upload, lets answers out in pieces so that it can see whether their
+ * reader takes them, and looks once a second for calls that make no progress and connections that do not go when told to.
  *
  * grpc-js has no seam for any of this: its interceptors see a call whose stream is out of reach. So this takes the place
  * of its listener on the one HTTP/2 server that its connection injector makes, and calls that listener for the
@@ -15,6 +16,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
+import type { Socket } from 'node:net';
 import type { Server } from '@grpc/grpc-js';
 import { SutraError } from '../errors.js';
 import type { ServerLogger } from './logger.js';
@@ -24,6 +26,10 @@ import { Upload, UploadPool } from './upload.js';
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR } = constants;
 
 const TICK_MS = 1_000;
+/** A reader that takes less than this within stallMs is stuck. */
+const PIECE_BYTES = 64 * 1024;
+/** What is left of the budget for answers when it has been exceeded, so that not every further one exceeds it again. */
+const KEPT_SHARE = 0.75;
 
 export interface GuardLimits {
   /** Of one message, packed and unpacked. */
@@ -40,7 +46,7 @@ export interface GuardLimits {
   readonly uploadGraceMs: number;
   /** Bytes a second. */
   readonly minUploadRate: number;
-  /** An answer that nobody takes is given up after this. */
+  /** An answer of which no piece is taken for so long is given up. */
   readonly stallMs: number;
 }
 
@@ -59,6 +65,9 @@ type StreamHandler = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) =
 
 type Listener = (chunk?: Buffer) => void;
 
+/** As grpc-js writes answers. */
+type Write = (chunk: Buffer, done?: (error?: Error | null) => void) => boolean;
+
 /** One call from its headers to the end of its stream. */
 interface OpenCall {
   readonly stream: ServerHttp2Stream;
@@ -68,9 +77,8 @@ interface OpenCall {
   readonly openedAt: number;
   /** The client has sent all it will. */
   ended: boolean;
-  /** Unsent bytes of the answer and sent bytes of its connection, when either last moved, and that time. */
+  /** Unsent bytes of the answer when they last changed, and that time. */
   unsent: number;
-  socketBytes: number;
   movedAt: number;
 }
 
@@ -83,6 +91,14 @@ export class StreamGuard {
   private readonly pool: UploadPool;
   /** In the order they were opened. */
   private readonly calls = new Set<OpenCall>();
+  /** Sessions and what carries them, until that is closed. */
+  private readonly carriers = new Map<ServerHttp2Session, Socket>();
+  /** Sessions that were over at the last look, and their connections still open. */
+  private lingering = new Set<ServerHttp2Session>();
+  /** At least what is waiting to be sent. */
+  private unsentBytes = 0;
+  /** Since it was last logged. */
+  private cutCalls = 0;
   private readonly timer: NodeJS.Timeout;
 
   constructor(
@@ -124,6 +140,8 @@ export class StreamGuard {
       refuse(stream, told);
       return;
     }
+    // A stream's answers are small, and each waits for the one before to be taken (streams.ts).
+    if (this.streams.get(path)?.responseStream !== true) this.writeInPieces(stream);
     const endListeners = stream.listeners('end');
     try {
       handle(stream, headers);
@@ -155,18 +173,26 @@ export class StreamGuard {
     }
   }
 
-  /** At the limit, the call that has been sending its request for longest makes room; honest ones take milliseconds. */
+  /**
+   * At the limit, the call that has been sending its request for longest makes room, or the one whose answer has not moved for
+   * longest; honest ones take milliseconds for either.
+   */
   private makeRoom(): void {
     const { maxCalls } = this.limits;
     if (this.calls.size < maxCalls) return;
     const error = new SutraError('OVERLOADED', `${maxCalls} calls are open, and no more are taken`);
+    let stuck: OpenCall | null = null;
     for (const call of this.calls) {
-      if (call.ended || call.requestStream) continue;
-      this.calls.delete(call);
-      refuse(call.stream, error);
-      return;
+      if (!call.ended && !call.requestStream) {
+        this.calls.delete(call);
+        refuse(call.stream, error);
+        return;
+      }
+      if (call.stream.writableLength > 0 && (stuck === null || call.movedAt < stuck.movedAt))
+        stuck = call;
     }
-    throw error;
+    if (stuck === null) throw error;
+    this.cut(stuck);
   }
 
   private watch(
@@ -184,7 +210,6 @@ export class StreamGuard {
       openedAt: now,
       ended: false,
       unsent: 0,
-      socketBytes: 0,
       movedAt: now,
     };
     this.calls.add(call);
@@ -232,8 +257,64 @@ export class StreamGuard {
     return upload;
   }
 
+  /**
+   * One large write would be all there or all gone to whoever looks at its progress, and Node would join the pieces again
+   * where a stream can take several at once.
+   */
+  private writeInPieces(stream: ServerHttp2Stream): void {
+    const write = stream.write.bind(stream) as Write;
+    const inPieces: Write = (chunk, done) => {
+      let from = 0;
+      if (chunk.length > PIECE_BYTES) {
+        Reflect.set(stream, '_writev', null);
+        for (; chunk.length - from > PIECE_BYTES; from += PIECE_BYTES) {
+          write(chunk.subarray(from, from + PIECE_BYTES));
+        }
+      }
+      const more = write(from === 0 ? chunk : chunk.subarray(from), done);
+      this.unsentBytes += chunk.length;
+      if (this.unsentBytes > this.limits.maxUnsentBytes) this.cutUnsent();
+      return more;
+    };
+    Reflect.set(stream, 'write', inPieces);
+  }
+
+  /** Gives an answer up, and what it holds at once: a connection that is not read takes no reset either. */
+  private cut(call: OpenCall): void {
+    this.calls.delete(call);
+    call.upload?.close();
+    call.stream.close(NGHTTP2_CANCEL);
+    call.stream.destroy();
+    this.cutCalls++;
+  }
+
+  /** Makes a session over this connection, and sees to it that the one ends with the other. */
+  connect(server: EventEmitter, socket: Socket, inject: (socket: Socket) => void): void {
+    const add = (session: ServerHttp2Session): void => {
+      this.carriers.set(session, socket);
+      socket.once('close', () => this.carriers.delete(session));
+    };
+    server.once('session', add);
+    inject(socket);
+    server.off('session', add);
+  }
+
+  /**
+   * A session that is destroyed waits for what it has written last to be taken. Where nobody reads, that is for ever: the connection
+   * has to be closed under it.
+   */
+  private closeLingering(): void {
+    const over = new Set<ServerHttp2Session>();
+    for (const [session, socket] of this.carriers) {
+      if (!session.destroyed) continue;
+      if (this.lingering.has(session)) socket.destroy();
+      else over.add(session);
+    }
+    this.lingering = over;
+  }
+
   private tick(now: number): void {
-    let unsent = 0;
+    this.closeLingering();
     for (const call of this.calls) {
       const { stream } = call;
       // Answered, but the client goes on sending: it was told to stop by the answer itself.
@@ -246,10 +327,14 @@ export class StreamGuard {
             hint: 'Send less at once, or over a faster connection.',
           }),
         );
-      } else if (this.isStuck(call, now)) stream.close(NGHTTP2_CANCEL);
-      else unsent += stream.writableLength;
+      } else if (this.isStuck(call, now)) this.cut(call);
     }
-    if (unsent > this.limits.maxUnsentBytes) this.cutUnsent(unsent);
+    // For the answers of streams, which are not counted as they are written.
+    this.cutUnsent();
+    if (this.cutCalls > 0) {
+      this.logger.warn(`${this.cutCalls} calls cut off: their answers were not taken`);
+      this.cutCalls = 0;
+    }
   }
 
   /** A unary request has one message and an end; of a stream only the message that has begun must come on. */
@@ -263,36 +348,37 @@ export class StreamGuard {
 
   /** Of a stream of answers little is ever waiting: its reader may take a rest (`sutra export | less`). */
   private isStuck(call: OpenCall, now: number): boolean {
-    if (call.responseStream) return false;
     const unsent = call.stream.writableLength;
-    const socketBytes = unsent === 0 ? 0 : (call.stream.session?.socket.bytesWritten ?? 0);
-    if (unsent === 0 || unsent !== call.unsent || socketBytes !== call.socketBytes) {
+    if (unsent === 0 || unsent !== call.unsent) {
       call.unsent = unsent;
-      call.socketBytes = socketBytes;
       call.movedAt = now;
       return false;
     }
-    return now - call.movedAt > this.limits.stallMs;
+    return !call.responseStream && now - call.movedAt > this.limits.stallMs;
   }
 
-  /** Answers wait for slower readers than there is memory for: those that have not moved for longest go first. */
-  private cutUnsent(unsent: number): void {
+  /** When answers wait for slower readers than there is memory for, those that have not moved for longest go first. */
+  private cutUnsent(): void {
+    const { maxUnsentBytes } = this.limits;
+    let unsent = 0;
+    for (const { stream } of this.calls) unsent += stream.writableLength;
+    this.unsentBytes = unsent;
+    if (unsent <= maxUnsentBytes) return;
     const holding = [...this.calls].filter(({ stream }) => stream.writableLength > 0);
     holding.sort((a, b) => a.movedAt - b.movedAt || a.openedAt - b.openedAt);
-    let left = unsent;
-    let cut = 0;
-    for (const { stream } of holding) {
-      if (left <= this.limits.maxUnsentBytes) break;
-      left -= stream.writableLength;
-      stream.close(NGHTTP2_CANCEL);
-      cut++;
+    for (const call of holding) {
+      if (this.unsentBytes <= maxUnsentBytes * KEPT_SHARE) break;
+      this.unsentBytes -= call.stream.writableLength;
+      this.cut(call);
     }
-    this.logger.warn(`${cut} calls cut off: ${unsent} bytes of answers were waiting to be read`);
   }
 }
 
-/** Puts the guard before grpc-js's own listener. Call it once, when the connection injector has been made. */
-export function guardStreams(server: Server, guard: StreamGuard): void {
+/**
+ * Puts the guard before grpc-js's own listener, and returns the HTTP/2 server that it listens to. Call it once, when the
+ * connection injector has been made.
+ */
+export function guardStreams(server: Server, guard: StreamGuard): EventEmitter {
   const servers: unknown = Reflect.get(server, 'http2Servers');
   const found: unknown[] = servers instanceof Map ? Array.from<unknown>(servers.keys()) : [];
   const [http2, ...others] = found;
@@ -313,6 +399,7 @@ export function guardStreams(server: Server, guard: StreamGuard): void {
   http2.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
     guard.open(stream, headers, handle as StreamHandler);
   });
+  return http2 as EventEmitter;
 }
 
 function unexpected(): SutraError {

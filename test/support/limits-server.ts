@@ -40,7 +40,9 @@ export class LimitsServer {
       [...nodeArgs, SCRIPT, temporaryPath(), JSON.stringify(options)],
       { stdio: ['pipe', 'pipe', 'pipe'] },
     );
-    process.once('exit', () => child.kill('SIGKILL'));
+    const kill = (): void => void child.kill('SIGKILL');
+    process.once('exit', kill);
+    child.once('exit', () => process.off('exit', kill));
     const output = { text: '' };
     child.stderr.setEncoding('utf8').on('data', (text: string) => (output.text += text));
     const port = await new Promise<number>((resolve, reject) => {
