@@ -12,8 +12,6 @@ import { parseSwitch } from '../storage/settings.js';
 /** `root` is the directory of package.json; `commands` the names that exist, from the manifest. */
 export async function main(argv: readonly string[], root: string, commands: readonly string[]) {
   guardStreams();
-  // Node's advice to programmers (grpc-js names an IP address in TLS, for one) is nothing that users can act on.
-  process.noDeprecation = true;
   installInterrupt();
   // oclif asks for the user's shell and home, and a user without a passwd entry (a container) has neither.
   process.env['SHELL'] ??= 'sh';

@@ -4,6 +4,8 @@
  * comes back as the SutraError it threw (wire/status.ts). The channel connects at the first call and again by itself.
  */
 
+import { isIP } from 'node:net';
+import { checkServerIdentity } from 'node:tls';
 import { crc32 } from 'node:zlib';
 
 import {
@@ -101,6 +103,12 @@ export interface StorageClientOptions {
   readonly maxResponseBytes?: number;
 }
 
+/**
+ * Told to servers that are reached by an IP address: TLS knows names only (RFC 6066, 3), and the newest Node refuses an address
+ * there. The certificate is held against the address all the same.
+ */
+const NO_NAME = 'address.invalid';
+
 /** What a status means that came without a sutra-code: not from the service, but from the transport or something between. */
 const TRANSPORT_CODES: ReadonlyMap<number, ErrorCode> = new Map([
   [grpcStatus.DEADLINE_EXCEEDED, 'DEADLINE_EXCEEDED'],
@@ -139,6 +147,7 @@ export class StorageClient implements Storage {
     if (token !== undefined) checkToken(token, host, this.secure);
     this.authorization = token === undefined ? null : `Bearer ${token}`;
     const serverName = typeof tls === 'object' ? tls.serverName : undefined;
+    const verified = serverName ?? host;
     const channel: ChannelOptions = {
       'grpc.max_receive_message_length': options.maxResponseBytes ?? DEFAULT_MAX_RESPONSE_BYTES,
       'grpc.max_send_message_length': -1,
@@ -154,12 +163,13 @@ export class StorageClient implements Storage {
       // The store is named by its address: no TXT look-ups, and no proxy that the environment means for the web.
       'grpc.service_config_disable_resolution': 1,
       'grpc.enable_http_proxy': 0,
-      ...(serverName === undefined
-        ? {}
-        : { 'grpc.ssl_target_name_override': serverName, 'grpc.default_authority': serverName }),
+      ...(serverName === undefined ? {} : { 'grpc.default_authority': serverName }),
+      ...(this.secure
+        ? { 'grpc.ssl_target_name_override': isIP(verified) === 0 ? verified : NO_NAME }
+        : {}),
     };
     // With its scheme, so that no host is taken for one (`unix:50051`).
-    this.client = new Client(`dns:${this.address}`, channelCredentials(tls), channel);
+    this.client = new Client(`dns:${this.address}`, channelCredentials(tls, verified), channel);
   }
 
   async learnConcept(concept: ConceptInput, options: CallOptions = {}): Promise<WriteReceipt> {
@@ -498,7 +508,8 @@ function checkToken(token: string, host: string, secure: boolean): void {
   }
 }
 
-function channelCredentials(tls: boolean | ClientTls): ChannelCredentials {
+/** `verified`: the name or the address that the certificate must be for. */
+function channelCredentials(tls: boolean | ClientTls, verified: string): ChannelCredentials {
   if (tls === false) return credentials.createInsecure();
   const { ca, cert, key }: ClientTls = tls === true ? {} : tls;
   if ((cert === undefined) !== (key === undefined)) {
@@ -509,6 +520,9 @@ function channelCredentials(tls: boolean | ClientTls): ChannelCredentials {
       ca === undefined ? null : Buffer.from(ca),
       key === undefined ? null : Buffer.from(key),
       cert === undefined ? null : Buffer.from(cert),
+      isIP(verified) === 0
+        ? {}
+        : { checkServerIdentity: (_name, presented) => checkServerIdentity(verified, presented) },
     );
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
