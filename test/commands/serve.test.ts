@@ -197,7 +197,10 @@ describe('stop', () => {
     expect(await jsonOf(['query', 'kept'], ['--storage', store])).toMatchObject({ found: true });
     // The next writer says what it found.
     const again = await runSutra(['learn', 'again', '--storage', store, '--json']);
-    expect(again).toMatchObject({ code: 0, stderr: expect.stringContaining('torn tail') as string });
+    expect(again).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('torn tail') as string,
+    });
   });
 
   test('it goes on serving when nobody reads its stdout any more', async () => {
