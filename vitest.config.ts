@@ -10,7 +10,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // Forks, not threads: tests map files, take kernel locks and start servers.
     pool: 'forks',
-    maxWorkers: 2,
+    // One more than the two cores of CI: a third of the time tests wait for processes, disks and clocks.
+    maxWorkers: 3,
     // Bounds a hang; no test decides anything by time.
     testTimeout: 60_000,
     hookTimeout: 60_000,
