@@ -132,8 +132,9 @@ export class Generation {
       const at = sources[i]!;
       hashes[i] = hashEdge(slots[at]!, slots[at + 1]!, types[i]!);
     }
-    let sum = this.edgeIndex.touchAll(hashes, count);
+    this.edgeIndex.touch(hashes, count, hashes);
     const map = this.slots;
+    let sum = 0;
     for (let i = 0; i < count; i++) {
       const at = sources[i]!;
       sum += map.get(slots[at]!, OUT_HEAD) + map.get(slots[at + 1]!, IN_HEAD);

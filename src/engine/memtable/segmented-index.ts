@@ -63,7 +63,7 @@ export class SegmentedIndex {
     }
   }
 
-  /** The row at the place where a search for each hash begins, whatever its hash: 0 when none is there. */
+  /** The row at the place where a search for each hash begins, whatever its hash: 0 when none is there. `rows` may be `hashes`. */
   touch(hashes: Uint32Array, count: number, rows: Uint32Array): void {
     const tables = this.tables;
     for (let i = 0; i < count; i++) {
@@ -71,17 +71,6 @@ export class SegmentedIndex {
       const table = tables[hash >>> 24]!;
       rows[i] = table[(hash << 1) & (table.length - 1)]!;
     }
-  }
-
-  touchAll(hashes: Uint32Array, count: number): number {
-    const tables = this.tables;
-    let sum = 0;
-    for (let i = 0; i < count; i++) {
-      const hash = hashes[i]!;
-      const table = tables[hash >>> 24]!;
-      sum += table[(hash << 1) & (table.length - 1)]!;
-    }
-    return sum | 0;
   }
 
   /** Adds a row that is not there yet; `hash` is a uint32. */
