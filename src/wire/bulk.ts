@@ -13,7 +13,7 @@ import type {
   ScannedAssociation,
   ScannedConcept,
 } from '../storage/storage.js';
-import { FloatSink, type WireReader } from './reader.js';
+import type { WireReader } from './reader.js';
 import { readAssociation, readConcept, writeAssociation, writeConcept } from './requests.js';
 import { WireWriter } from './writer.js';
 
@@ -300,75 +300,11 @@ export function decodeScanPage(r: WireReader): ScanPage {
   return page;
 }
 
+/** Fields 1 to 7 are those of a learn; here, as everywhere in an answer, a number that is absent is 0. */
 function readScannedConcept(r: WireReader): ScannedConcept {
-  const concept: Mutable<ScannedConcept> = {
-    id: '',
-    content: '',
-    strength: 0,
-    confidence: 0,
-    createdUs: 0,
-    updatedUs: 0,
-  };
-  let embedding: FloatSink | undefined;
-  for (let field = r.next(); field !== 0; field = r.next()) {
-    switch (field) {
-      case 1:
-        concept.id = r.string('concept_id');
-        break;
-      case 2:
-        concept.content = r.string('content');
-        break;
-      case 3:
-        r.floats('embedding', (embedding ??= new FloatSink()));
-        break;
-      case 4:
-        concept.strength = r.float('strength');
-        break;
-      case 5:
-        concept.confidence = r.float('confidence');
-        break;
-      case 6:
-        concept.createdUs = r.uint64('created_us');
-        break;
-      case 7:
-        concept.updatedUs = r.uint64('updated_us');
-        break;
-      default:
-        r.skip();
-    }
-  }
-  if (embedding !== undefined) concept.embedding = embedding.finish();
-  return concept;
+  return { strength: 0, confidence: 0, createdUs: 0, updatedUs: 0, ...readConcept(r) };
 }
 
 function readScannedAssociation(r: WireReader): ScannedAssociation {
-  const association: Mutable<ScannedAssociation> = {
-    source: '',
-    target: '',
-    type: 0,
-    confidence: 0,
-    createdUs: 0,
-  };
-  for (let field = r.next(); field !== 0; field = r.next()) {
-    switch (field) {
-      case 1:
-        association.source = r.string('source_id');
-        break;
-      case 2:
-        association.target = r.string('target_id');
-        break;
-      case 3:
-        association.type = r.uint32('assoc_type');
-        break;
-      case 4:
-        association.confidence = r.float('confidence');
-        break;
-      case 5:
-        association.createdUs = r.uint64('created_us');
-        break;
-      default:
-        r.skip();
-    }
-  }
-  return association;
+  return { type: 0, confidence: 0, createdUs: 0, ...readAssociation(r) };
 }

@@ -76,8 +76,13 @@ export function writeConcept(w: WireWriter, concept: ConceptInput): void {
   if (concept.updatedUs !== undefined) w.presentUint64(7, concept.updatedUs);
 }
 
-export function readConcept(r: WireReader): ConceptInput {
-  const concept: Mutable<ConceptInput> = { id: '', content: '' };
+/** A concept as it was read: its embedding is an array of its own. */
+export interface ReadConcept extends ConceptInput {
+  readonly embedding?: Float32Array;
+}
+
+export function readConcept(r: WireReader): ReadConcept {
+  const concept: Mutable<ReadConcept> = { id: '', content: '' };
   let embedding: FloatSink | undefined;
   for (let field = r.next(); field !== 0; field = r.next()) {
     switch (field) {
