@@ -9,7 +9,6 @@
  */
 
 import { SutraError } from '../errors.js';
-import { crc32 } from './format/crc32.js';
 import { Digest } from './format/digest.js';
 import { IN, OUT } from './graph/graph-view.js';
 import { LEVEL_BASE, LEVEL_NONE } from './levels.js';
@@ -108,26 +107,8 @@ class StateScan {
     }
     if (!isLive) return;
     this.concepts++;
-    const { k0, k1, k2, k3, name } = record;
-    const nameLength = name === null ? 0 : name.length;
-    const nameCrc = name === null ? 0 : crc32(name);
-    digest.concept(
-      1,
-      k0,
-      k1,
-      k2,
-      k3,
-      nameLength,
-      nameCrc,
-      record.contentLength,
-      record.contentCrc,
-      record.hasVector ? levels.dimension : 0,
-      record.hasVector ? record.vectorCrc : 0,
-      record.strength,
-      record.confidence,
-      record.createdUs,
-      record.updatedUs,
-    );
+    record.addTo(digest, 1, levels.dimension);
+    const { k0, k1, k2, k3 } = record;
     const { strength, confidence, createdUs, updatedUs } = record;
     if (!(strength >= 0 && strength < Infinity && isFraction(confidence))) {
       this.wrong(`slot ${slot} has strength ${strength} and confidence ${confidence}`);

@@ -296,7 +296,7 @@ export class State implements GraphView {
       const old = this.record;
       levels.readConcept(slot, old);
       createdUs = old.createdUs;
-      this.addConcept(-1, old);
+      old.addTo(this.digest, -1, levels.dimension);
       if (row === 0) {
         row = active.addConcept(k0, k1, k2, k3, slot);
         if (old.name !== null) active.setName(row, old.name);
@@ -344,26 +344,6 @@ export class State implements GraphView {
       c.float(9),
       createdUs,
       timeUs,
-    );
-  }
-
-  private addConcept(sign: 1 | -1, r: ConceptRecord): void {
-    this.digest.concept(
-      sign,
-      r.k0,
-      r.k1,
-      r.k2,
-      r.k3,
-      r.name === null ? 0 : r.name.length,
-      r.name === null ? 0 : crc32(r.name),
-      r.contentLength,
-      r.contentCrc,
-      r.hasVector ? this.levels.dimension : 0,
-      r.hasVector ? r.vectorCrc : 0,
-      r.strength,
-      r.confidence,
-      r.createdUs,
-      r.updatedUs,
     );
   }
 
@@ -448,7 +428,7 @@ export class State implements GraphView {
     view.frozen = null;
     view.base = null;
     levels.readConcept(slot, old);
-    this.addConcept(-1, old);
+    old.addTo(this.digest, -1, levels.dimension);
     // A store without vectors takes its dimension from the next one (interface.md).
     if (old.hasVector && --this.vectorCount === 0) levels.dimension = 0;
     this.conceptCount--;

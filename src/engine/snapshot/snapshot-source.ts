@@ -3,6 +3,7 @@
  * checkpoint's read view (old snapshot + replayed log) implements it; so can anything else that wants to be a storage.dat.
  */
 
+import { crc32 } from '../format/crc32.js';
 import type { Digest } from '../format/digest.js';
 
 /** One concept; the same instance is refilled for each slot. */
@@ -22,6 +23,28 @@ export class ConceptRecord {
   contentCrc = 0;
   hasVector = false;
   vectorCrc = 0;
+
+  /** Adds it to a digest (1) or takes it off (-1); `dimension` is that of the store's vectors. */
+  addTo(digest: Digest, sign: 1 | -1, dimension: number): void {
+    const { name, hasVector } = this;
+    digest.concept(
+      sign,
+      this.k0,
+      this.k1,
+      this.k2,
+      this.k3,
+      name === null ? 0 : name.length,
+      name === null ? 0 : crc32(name),
+      this.contentLength,
+      this.contentCrc,
+      hasVector ? dimension : 0,
+      hasVector ? this.vectorCrc : 0,
+      this.strength,
+      this.confidence,
+      this.createdUs,
+      this.updatedUs,
+    );
+  }
 }
 
 /** A slot's associations in one direction, sorted by (other slot, type), no duplicates; grows as needed, reused. */
