@@ -6,6 +6,7 @@ import { arch, cpus, loadavg, platform, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import Table from 'cli-table3';
 import { median } from './measure.js';
+import { SIZES, type Form, type Sizes } from './sizes.js';
 
 export interface Row {
   readonly section: string;
@@ -18,6 +19,29 @@ export interface Row {
   /** Whether the median clears the bar; absent: no bar, or one that this form of the benchmark cannot judge. */
   readonly ok?: boolean;
   readonly note?: string;
+  /** What the published table and the chart know the row by, whatever its sizes. */
+  readonly key?: string;
+}
+
+/** What a run found: the part of a Bench that is printed and written. */
+export interface Findings {
+  readonly form: Form;
+  readonly size: Sizes;
+  readonly chosen: ReadonlySet<string>;
+  readonly rows: readonly Row[];
+  readonly skipped: readonly string[];
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+/** As it is in bench/results/. */
+export interface Results {
+  readonly machine: Machine;
+  readonly form: Form;
+  readonly size: Sizes;
+  readonly sections: readonly string[];
+  readonly rows: readonly (Row & { readonly median: number })[];
+  readonly skipped: readonly string[];
+  readonly detail: Readonly<Record<string, unknown>>;
 }
 
 export interface Machine {
@@ -72,7 +96,7 @@ function spread(runs: readonly number[]): string {
   return runs.length < 2 ? '' : `${figure(Math.min(...runs))} .. ${figure(Math.max(...runs))}`;
 }
 
-export function printTable(rows: readonly Row[], skipped: readonly string[], on: Machine): void {
+export function printTable({ form, size, rows, skipped }: Findings, on: Machine): void {
   const table = new Table({
     head: ['work', 'median', 'unit', 'runs', 'spread', 'bar', ''],
     colAligns: ['left', 'right', 'left', 'right', 'left', 'left', 'left'],
@@ -100,6 +124,12 @@ export function printTable(rows: readonly Row[], skipped: readonly string[], on:
   process.stdout.write(
     `${on.cpu}, ${on.cores} cores, ${on.memoryGb} GB; ${on.system}; Node ${on.node}; commit ${on.commit}\n`,
   );
+  if (form !== 'full') {
+    const bars = SIZES.full.concepts.toLocaleString('en-US');
+    process.stdout.write(
+      `The ${form} form, ${size.concepts.toLocaleString('en-US')} concepts; the bars are stated for ${bars}: npm run bench:full.\n`,
+    );
+  }
   if (on.load > on.cores / 2) {
     process.stdout.write(
       `The machine was busy (load ${on.load.toFixed(1)} on ${on.cores} cores before the start): times are too long.\n`,
@@ -108,22 +138,20 @@ export function printTable(rows: readonly Row[], skipped: readonly string[], on:
 }
 
 /** Returns the file's path. */
-export function writeJson(
-  root: string,
-  rows: readonly Row[],
-  skipped: readonly string[],
-  on: Machine,
-  detail: Readonly<Record<string, unknown>>,
-): string {
+export function writeJson(root: string, findings: Findings, on: Machine): string {
   const directory = join(root, 'bench', 'results');
   mkdirSync(directory, { recursive: true });
   const path = join(directory, `${on.at.replaceAll(':', '-')}.json`);
-  const document = {
+  const { form, size, chosen, rows, skipped, detail } = findings;
+  const results: Results = {
     machine: on,
+    form,
+    size,
+    sections: [...chosen],
     rows: rows.map((row) => ({ ...row, median: median(row.runs) })),
     skipped,
     detail,
   };
-  writeFileSync(path, `${JSON.stringify(document, null, 2)}\n`);
+  writeFileSync(path, `${JSON.stringify(results, null, 2)}\n`);
   return path;
 }

@@ -55,7 +55,6 @@ export async function firstRead(parameters: {
 export async function memoryAfterTraversal(parameters: {
   readonly directory: string;
   readonly concepts: number;
-  readonly edges: number;
 }): Promise<Memory & { readonly traversalMs: number }> {
   const { ConcurrentStorage } = await import('#sutra/storage/embedded');
   const storage = await ConcurrentStorage.open(parameters.directory, { readOnly: true });
@@ -66,8 +65,9 @@ export async function memoryAfterTraversal(parameters: {
   }
   const traversalMs = performance.now() - start;
   const { edges } = await storage.stats();
-  // Each association is seen from both ends, but for the few that share their pair.
-  verify(ends <= edges * 2 && ends > edges * 1.998, `${ends} ends of ${edges} associations`);
+  // Each association is seen from both ends, but for the few that share their pair: about (associations / concepts)^2 of them.
+  const sharing = 8 * (edges / parameters.concepts) ** 2;
+  verify(ends <= edges * 2 && ends > edges * 2 - sharing, `${ends} ends of ${edges} associations`);
   const figures = { ...memory(), traversalMs };
   await storage.close();
   return figures;

@@ -1,19 +1,10 @@
 /** Reads of a flushed store in a warm process: by id, neighbours, and paths, each checked against the generated graph. */
 
 import { ConcurrentStorage } from '#sutra/storage/embedded';
-import { latencies, median, verify, type Latencies } from '../measure.js';
-import { Adjacency, contentOf, hexId, Random, RandomGraph } from '../workload.js';
-
-export interface ReadFigures {
-  /** Microseconds a call, one per round. */
-  readonly pointUs: readonly number[];
-  readonly neighborsUs: readonly number[];
-  readonly pathUs: Latencies;
-  readonly pathRoundsP50Us: readonly number[];
-}
-
-const DEGREE = 10;
-const HOPS = 3;
+import { verifyLengths, type ReadFigures } from '../ask.js';
+import { latencies, median, verify } from '../measure.js';
+import { DEGREE, HOPS, Questions } from '../questions.js';
+import { contentOf, hexId, RandomGraph } from '../workload.js';
 
 export async function reads(parameters: {
   readonly directory: string;
@@ -25,11 +16,9 @@ export async function reads(parameters: {
   const { directory, concepts, associations, rounds, calls } = parameters;
   const storage = await ConcurrentStorage.open(directory, { readOnly: true });
   storage.verifyInBackground();
-  const graph = new RandomGraph(concepts, associations);
-  const adjacency = new Adjacency(graph);
-  const random = new Random(1);
+  const questions = new Questions(new RandomGraph(concepts, associations), calls);
+  const { adjacency, asked, hubs, pairs, checked } = questions;
 
-  const asked = Array.from({ length: calls }, () => random.below(concepts));
   const ids = asked.map(hexId);
   const pointUs: number[] = [];
   for (let round = 0; round <= rounds; round++) {
@@ -41,16 +30,10 @@ export async function reads(parameters: {
     // The first round is for the compiler and the block checks.
     if (round > 0) pointUs.push(us);
   }
-  for (let n = 0; n < 1000; n++) {
-    const i = asked[n % calls] ?? 0;
+  for (const i of asked.slice(0, 1000)) {
     verify((await storage.queryConcept(hexId(i))).content === contentOf(i), `content of ${i}`);
   }
 
-  const hubs: number[] = [];
-  for (let i = 0; i < concepts && hubs.length < Math.min(calls, 20_000); i++) {
-    if (adjacency.degree(i) === DEGREE && adjacency.neighbors(i).length === DEGREE) hubs.push(i);
-  }
-  verify(hubs.length > 0, `there are concepts of degree ${DEGREE}`);
   const hubIds = hubs.map(hexId);
   const neighborsUs: number[] = [];
   for (let round = 0; round <= rounds; round++) {
@@ -63,28 +46,17 @@ export async function reads(parameters: {
   }
   for (const hub of hubs.slice(0, 100)) {
     const { neighbors } = await storage.getNeighbors(hexId(hub));
+    const found = neighbors.map(({ id }) => id).sort();
     const expected = adjacency.neighbors(hub).map(hexId).sort();
-    verify(
-      neighbors
-        .map(({ id }) => id)
-        .sort()
-        .join() === expected.join(),
-      `neighbours of ${hub}`,
-    );
+    verify(found.join() === expected.join(), `neighbours of ${hub}`);
   }
 
-  const pairs: (readonly [string, string])[] = [];
-  while (pairs.length < Math.min(calls, 2000)) {
-    const from = random.below(concepts);
-    const far = adjacency.atDistance(from, HOPS);
-    const to = far[random.below(far.length)];
-    if (to !== undefined) pairs.push([hexId(from), hexId(to)]);
-  }
+  const ends = pairs.map(({ from, to }) => [hexId(from), hexId(to)] as const);
   const pathUs: number[] = [];
   const pathRoundsP50Us: number[] = [];
   for (let round = 0; round <= rounds; round++) {
     const took: number[] = [];
-    for (const [from, to] of pairs) {
+    for (const [from, to] of ends) {
       const start = performance.now();
       const { path } = await storage.findPath(from, to);
       took.push((performance.now() - start) * 1000);
@@ -94,6 +66,12 @@ export async function reads(parameters: {
     pathUs.push(...took);
     pathRoundsP50Us.push(median(took));
   }
+  const lengths: number[] = [];
+  for (const { from, to } of checked) {
+    const { path } = await storage.findPath(hexId(from), hexId(to));
+    lengths.push(path.length - 1);
+  }
+  verifyLengths(lengths, checked);
   await storage.close();
-  return { pointUs, neighborsUs, pathUs: latencies(pathUs), pathRoundsP50Us };
+  return { pointUs, neighborsUs, pathUs: latencies(pathUs), pathRoundsP50Us, lengths };
 }

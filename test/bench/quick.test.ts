@@ -28,7 +28,7 @@ test('npm run bench -- --quick measures and verifies every row, and leaves nothi
     cwd: ROOT,
   });
   const work = mkdtempSync(join(tmpdir(), 'sutra-bench-'));
-  const sections = 'write,read,open,checkpoint,grpc,cli,import,vectors';
+  const sections = 'write,read,open,cli,grpc,checkpoint,import,vectors,growth';
   const { stdout, stderr } = await run(
     process.execPath,
     ['bench/dist/run.js', '--quick', '--only', sections, '--work', work],
