@@ -14,8 +14,11 @@ export function sortedOf(values: readonly number[]): Float64Array {
   return Float64Array.from(values).sort();
 }
 
+/** Of an even number of values, the mean of the two in the middle. */
 export function median(values: readonly number[]): number {
-  return percentile(sortedOf(values), 50);
+  const sorted = sortedOf(values);
+  const upper = percentile(sorted, 50);
+  return sorted.length % 2 === 1 ? upper : (upper + (sorted[sorted.length / 2 - 1] ?? NaN)) / 2;
 }
 
 export interface Latencies {

@@ -26,6 +26,8 @@ export interface Sizes {
   readonly peerConcepts: number;
   readonly peerAssociations: number;
   readonly peerRuns: number;
+  /** Of the shared graph, which graphology builds anew in each. */
+  readonly graphRuns: number;
   /** How many of the pairs SQLite is asked for: it takes a thousand times as long. */
   readonly peerSlowPairs: number;
   readonly vectors: number;
@@ -62,6 +64,7 @@ export const SIZES: Readonly<Record<Form, Sizes>> = {
     peerConcepts: 1_000_000,
     peerAssociations: 300_000,
     peerRuns: 3,
+    graphRuns: 3,
     peerSlowPairs: 100,
     vectors: 100_000,
     uniformVectors: 50_000,
@@ -76,30 +79,31 @@ export const SIZES: Readonly<Record<Form, Sizes>> = {
     associations: 500_000,
     writeConcepts: 200_000,
     names: 100_000,
-    awaited: 1000,
-    concurrent: 50_000,
+    awaited: 500,
+    concurrent: 30_000,
     writeRuns: 3,
     calls: 20_000,
     rounds: 3,
     quietMs: 1000,
     openRuns: 5,
-    grpcCalls: 1000,
-    grpcBatched: 50_000,
+    grpcCalls: 500,
+    grpcBatched: 30_000,
     grpcRuns: 2,
     cliRuns: 5,
-    importConcepts: 25_000,
-    importAssociations: 125_000,
+    importConcepts: 12_500,
+    importAssociations: 62_500,
     peerConcepts: 100_000,
     peerAssociations: 20_000,
     peerRuns: 3,
+    graphRuns: 2,
     peerSlowPairs: 20,
-    vectors: 10_000,
-    uniformVectors: 3000,
+    vectors: 5000,
+    uniformVectors: 2000,
     vectorDimension: 768,
-    vectorExtra: 2000,
+    vectorExtra: 1000,
     vectorQueries: 100,
-    vectorRounds: 3,
-    growth: [10_000, 100_000],
+    vectorRounds: 2,
+    growth: [5000, 50_000],
   },
   quick: {
     concepts: 20_000,
@@ -122,6 +126,7 @@ export const SIZES: Readonly<Record<Form, Sizes>> = {
     peerConcepts: 5000,
     peerAssociations: 5000,
     peerRuns: 1,
+    graphRuns: 1,
     peerSlowPairs: 10,
     vectors: 10_000,
     uniformVectors: 5000,

@@ -89,7 +89,7 @@ async function graphRows(
   directory: string,
   databases: readonly Database[],
 ): Promise<void> {
-  const { concepts, associations, calls, peerRuns, peerSlowPairs } = bench.size;
+  const { concepts, associations, calls, graphRuns, peerSlowPairs } = bench.size;
   const graph = { concepts, associations };
   const asked = { ...graph, rounds: 1, calls };
   const at = (name: Database): string => join(bench.work, `graph-${name}`);
@@ -102,7 +102,7 @@ async function graphRows(
   const graphology: CaseFigures<'peerGraphology'>[] = [];
   const walked: CaseFigures<'memoryAfterTraversal'>[] = [];
   const peers = new Map<Database, ReadFigures[]>(databases.map((name) => [name, []]));
-  for (let run = 0; run < peerRuns; run++) {
+  for (let run = 0; run < graphRuns; run++) {
     sutra.push(await bench.runCase('reads', { directory, ...asked }));
     peers
       .get('lmdb')
