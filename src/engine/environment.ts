@@ -87,6 +87,8 @@ function indexThreads(processors: number): number {
 function startIndexWorker(...[request, onMessage, onFailure]: Parameters<StartIndexer>): IndexPort {
   const worker = new Worker(new URL('./vector/vector-index-worker.js', import.meta.url), {
     workerData: request,
+    // Its objects are small and few; what V8 would let them take is as much as two thousand vectors take.
+    resourceLimits: { maxYoungGenerationSizeMb: 2 },
   });
   worker.unref();
   let closing = false;

@@ -87,7 +87,8 @@ function readIndexFile(file: DiskFile, request: IndexRequest): StoredIndex | str
   if (checksum(file, 0, bodyBytes, 0) !== trailer.bodyCrc) return 'its checksum does not match';
   let window = new Uint8Array(0);
   const problem = checkIndexGraph((offset, length) => {
-    if (window.length < length) window = new Uint8Array(length);
+    // Pieces differ by less than a node: one buffer does for all of them.
+    if (window.length < length) window = new Uint8Array(Math.max(length, 2 * WINDOW_BYTES));
     readFully(file, window, 0, length, offset);
     return window.subarray(0, length);
   }, trailer);

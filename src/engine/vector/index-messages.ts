@@ -44,6 +44,13 @@ export type ToIndexer =
   | { readonly kind: 'reset'; readonly dimension: number }
   | { readonly kind: 'save'; readonly sequence: number };
 
+/** What one search found, nearest first. */
+export interface FoundMessage {
+  readonly id: number;
+  readonly slots: Uint32Array;
+  readonly distances: Float32Array;
+}
+
 export type FromIndexer =
   /** `pairs`: slot and vector CRC of all there is, ascending by slot. `note`: why an old file was not taken. */
   | {
@@ -55,13 +62,7 @@ export type FromIndexer =
     }
   /** All of that batch is in the index; `size` vectors now are. */
   | { readonly kind: 'done'; readonly ticket: number; readonly size: number }
-  /** Nearest first. */
-  | {
-      readonly kind: 'found';
-      readonly id: number;
-      readonly slots: Uint32Array;
-      readonly distances: Float32Array;
-    }
+  | { readonly kind: 'found'; readonly answers: readonly FoundMessage[] }
   | { readonly kind: 'saved'; readonly fileBytes: number }
   | { readonly kind: 'unsaved'; readonly reason: string };
 

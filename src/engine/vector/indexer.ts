@@ -15,7 +15,13 @@ import type { Index, MetricKind, ScalarKind, exactSearch } from 'usearch';
 import type { Disk } from '../disk.js';
 import { errorCode } from '../log/write-log.js';
 import { takeIndexFile, writeIndexFile, type StoredIndex } from './index-file.js';
-import type { FromIndexer, IndexOptions, IndexRequest, ToIndexer } from './index-messages.js';
+import type {
+  FoundMessage,
+  FromIndexer,
+  IndexOptions,
+  IndexRequest,
+  ToIndexer,
+} from './index-messages.js';
 import { SlotColumn } from './slot-column.js';
 import { SlotSet } from './slot-set.js';
 
@@ -24,6 +30,14 @@ const SLICE_MS = 8;
 const BUSY_SLICE_MS = 2;
 /** A search is recent for so long. */
 const BUSY_MS = 50;
+/**
+ * Answers that are ready together are sent together: to wake the other thread costs as much as a small search. No answer is
+ * kept for more of others, or for longer, than this.
+ */
+const ANSWERS = 4;
+const ANSWERS_MS = 2;
+
+type SearchMessage = Extract<ToIndexer, { kind: 'search' }>;
 
 interface Package {
   readonly Index: typeof Index;
@@ -61,6 +75,9 @@ export class Indexer {
   /** In the graph of a file that is only looked at, but not in the store any more. */
   private removed = new SlotSet();
   private working = false;
+  /** Not answered yet, in the order they came. */
+  private searches: SearchMessage[] = [];
+  private answering = false;
   private lastSearchMs = -Infinity;
   private readonly key = new BigUint64Array(1);
   private readonly keyWords = new Uint32Array(this.key.buffer);
@@ -109,7 +126,8 @@ export class Indexer {
   async receive(message: ToIndexer): Promise<void> {
     switch (message.kind) {
       case 'search':
-        this.search(message.id, message.query, message.count);
+        this.searches.push(message);
+        await this.answer();
         return;
       case 'add':
         normalizeRows(message.vectors, this.dimension);
@@ -223,12 +241,36 @@ export class Indexer {
     batch.next = end;
   }
 
-  private search(id: number, query: Float32Array, count: number): void {
-    this.lastSearchMs = this.around.nowMs();
+  /** Answers searches, those that came together together, until there are none. */
+  private async answer(): Promise<void> {
+    if (this.answering) return;
+    this.answering = true;
+    const { around } = this;
+    try {
+      while (this.searches.length > 0) {
+        // Whatever else has come by now is searched for in this turn too.
+        await around.turn();
+        const startMs = around.nowMs();
+        const answers: FoundMessage[] = [];
+        do {
+          const search = this.searches.shift();
+          if (search === undefined) break;
+          answers.push(this.search(search));
+          this.lastSearchMs = around.nowMs();
+        } while (answers.length < ANSWERS && this.lastSearchMs - startMs < ANSWERS_MS);
+        around.post({ kind: 'found', answers });
+      }
+    } finally {
+      this.answering = false;
+    }
+  }
+
+  private search({ id, query, count }: SearchMessage): FoundMessage {
+    // Of before a reset: whoever asked knows by now.
+    if (query.length !== this.dimension) return { id, ...NOTHING };
     const found = this.searchGraph(query, count);
-    const lists = this.queue.length === 0 ? [found] : [found, ...this.searchQueue(query, count)];
-    const { slots, distances } = lists.length === 1 ? found : merge(lists, count);
-    this.around.post({ kind: 'found', id, slots, distances });
+    if (this.queue.length === 0) return { id, ...found };
+    return { id, ...merge([found, ...this.searchQueue(query, count)], count) };
   }
 
   private searchGraph(query: Float32Array, count: number): Found {
@@ -236,7 +278,7 @@ export class Indexer {
     const size = index.size();
     const outdated = queued.size + removed.size;
     for (let ask = Math.min(count, size); ; ask = Math.min(size, ask * 4)) {
-      if (ask === 0) return { slots: new Uint32Array(0), distances: new Float32Array(0) };
+      if (ask === 0) return NOTHING;
       const { keys, distances } = index.search(query, ask, 1);
       const words = new Uint32Array(keys.buffer, keys.byteOffset, 2 * keys.length);
       const slots = new Uint32Array(Math.min(keys.length, count));
@@ -300,6 +342,8 @@ interface Found {
   readonly slots: Uint32Array;
   readonly distances: Float32Array;
 }
+
+const NOTHING: Found = { slots: new Uint32Array(0), distances: new Float32Array(0) };
 
 /** The best `count` of all, nearest first. */
 function merge(lists: readonly Found[], count: number): Found {

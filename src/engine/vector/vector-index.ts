@@ -237,13 +237,14 @@ export class VectorIndex {
         this.tellProgress();
         return;
       }
-      case 'found': {
-        const answer = this.asked.get(message.id);
-        this.asked.delete(message.id);
-        this.hold(-1);
-        answer?.(message);
+      case 'found':
+        for (const found of message.answers) {
+          const answer = this.asked.get(found.id);
+          this.asked.delete(found.id);
+          this.hold(-1);
+          answer?.(found);
+        }
         return;
-      }
       case 'saved':
         this.fileBytes = message.fileBytes;
         this.saved();
