@@ -93,7 +93,7 @@ export const SIZES: Readonly<Record<Form, Sizes>> = {
     importConcepts: 12_500,
     importAssociations: 62_500,
     peerConcepts: 100_000,
-    peerAssociations: 20_000,
+    peerAssociations: 50_000,
     peerRuns: 3,
     graphRuns: 2,
     peerSlowPairs: 20,
