@@ -10,9 +10,9 @@ const SCAN_NUMBER_US = 0.0042;
 const QUEUE_ROW_US = 0.05;
 const QUEUE_NUMBER_US = 0.0006;
 /** To the thread and back; and for each candidate that the graph is asked for. */
-const HOP_US = 60;
-const CANDIDATE_US = 1;
-const CANDIDATE_NUMBER_US = 0.004;
+const HOP_US = 150;
+const CANDIDATE_US = 1.7;
+const CANDIDATE_NUMBER_US = 0.008;
 
 export function scanUs(rows: number, dimension: number): number {
   return rows * (SCAN_ROW_US + dimension * SCAN_NUMBER_US);
