@@ -3,7 +3,7 @@
  * turn the figures of cases into rows, a section each.
  */
 
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -40,13 +40,15 @@ export class Bench {
   readonly detail: Record<string, unknown> = {};
   private directories = 0;
   private readonly start = performance.now();
+  private readonly children = new Set<ChildProcess>();
 
   constructor(
     readonly form: Form,
     readonly work: string,
     readonly chosen: ReadonlySet<string>,
+    sizes: Partial<Sizes> = {},
   ) {
-    this.size = SIZES[form];
+    this.size = { ...SIZES[form], ...sizes };
   }
 
   freshDirectory(): string {
@@ -87,6 +89,7 @@ export class Bench {
       const child = spawn(process.execPath, argumentsOf(name, parameters), {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
+      this.watch(child);
       let output = '';
       child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
       child.on('error', reject);
@@ -110,6 +113,7 @@ export class Bench {
     const child = spawn(process.execPath, argumentsOf(name, parameters), {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
+    this.watch(child);
     const ended = new Promise<number | null>((resolve) => child.on('close', resolve));
     const lines = createInterface({ input: child.stdout });
     const first = new Promise<string>((resolve, reject) => {
@@ -124,6 +128,16 @@ export class Bench {
       const code = await ended;
       verify(code === 0, `${name} ended with ${code}`);
     }
+  }
+
+  /** Of whatever case is running. */
+  stop(): void {
+    for (const child of this.children) child.kill('SIGKILL');
+  }
+
+  private watch(child: ChildProcess): void {
+    this.children.add(child);
+    child.on('close', () => this.children.delete(child));
   }
 
   private announce(name: string, parameters: unknown): void {
