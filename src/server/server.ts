@@ -19,7 +19,7 @@ import { MAX_BATCH_BYTES } from '../storage/validation.js';
 import { Access, type Tokens } from './access.js';
 import { CallCounts } from './call-counts.js';
 import { CallGate } from './call-gate.js';
-import { Health } from './health.js';
+import { Health, HEALTH_SERVICE_NAME } from './health.js';
 import { listen } from './listener.js';
 import { SILENT, type ServerLogger } from './logger.js';
 import { ProcessWatch } from './process-watch.js';
@@ -58,6 +58,8 @@ export interface ServerOptions {
   readonly maxConnectionAgeMs?: number;
   /** Calls under way over all connections; default 10,000. Beyond, the one that sends its request for longest goes. */
   readonly maxCalls?: number;
+  /** Watches of health and reflections on one connection, which are no calls under way; default 10. In all: maxConnections. */
+  readonly maxStandingStreams?: number;
   /** Of all unfinished requests together; default 256 MiB. */
   readonly maxUploadBytes?: number;
   /** Of all answers that clients have not taken yet; default 512 MiB. */
@@ -103,6 +105,8 @@ const NO_TOKENS: Tokens = { full: [], readOnly: [] };
 const STREAM_IDLE_MS = 300_000;
 /** How long connections may take to close once no call is left on them. */
 const CLOSE_GRACE_MS = 1_000;
+const MAX_CONNECTIONS = 4_096;
+const WATCH_PATH = `/${HEALTH_SERVICE_NAME}/Watch`;
 
 export async function startServer(
   storage: Storage,
@@ -156,7 +160,7 @@ export async function startServer(
   const listener = await listen({
     host: options.host,
     port: options.port,
-    maxConnections: options.maxConnections ?? 4_096,
+    maxConnections: options.maxConnections ?? MAX_CONNECTIONS,
     onConnection: (socket) => {
       guard.connect(http2, socket, (connection) => injector.injectConnection(connection));
     },
@@ -212,9 +216,11 @@ export async function startServer(
 
 function streamForms(definitions: readonly ServiceDefinition[]): Map<string, StreamForm> {
   const methods = definitions.flatMap((definition) => Object.values(definition));
-  const both: StreamForm = { requestStream: true, responseStream: true };
+  const both: StreamForm = { requestStream: true, responseStream: true, standing: true };
   return new Map<string, StreamForm>([
-    ...methods.map((method) => [method.path, method] as const),
+    ...methods.map(({ path, requestStream, responseStream }) => {
+      return [path, { requestStream, responseStream, standing: path === WATCH_PATH }] as const;
+    }),
     ...REFLECTION_PATHS.map((path) => [path, both] as const),
   ]);
 }
@@ -226,6 +232,10 @@ function guardLimits(options: ServerOptions): GuardLimits {
     maxUnsentBytes: options.maxUnsentBytes ?? 512 * 1024 * 1024,
     maxHeaderBytes: 16 * 1024,
     maxCalls: options.maxCalls ?? 10_000,
+    standing: {
+      perConnection: options.maxStandingStreams ?? 10,
+      total: options.maxConnections ?? MAX_CONNECTIONS,
+    },
     uploadGraceMs: options.uploadGraceMs ?? 30_000,
     minUploadRate: 64 * 1024,
     stallMs: options.stallMs ?? 30_000,

@@ -21,6 +21,7 @@ import type { Server } from '@grpc/grpc-js';
 import { SutraError } from '../errors.js';
 import type { ServerLogger } from './logger.js';
 import { refuse } from './refusal.js';
+import { StandingStreams, type StandingLimits } from './standing-streams.js';
 import { Upload, UploadPool } from './upload.js';
 
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR } = constants;
@@ -40,8 +41,9 @@ export interface GuardLimits {
   readonly maxUnsentBytes: number;
   /** Of one call's headers, names and values. */
   readonly maxHeaderBytes: number;
-  /** Calls under way, over all connections. */
+  /** Calls under way, over all connections, without those that stand. */
   readonly maxCalls: number;
+  readonly standing: StandingLimits;
   /** A request must be there after this, plus its size at minUploadRate. */
   readonly uploadGraceMs: number;
   /** Bytes a second. */
@@ -59,7 +61,11 @@ export type OnRefused = (path: string, error: SutraError) => void;
 export interface StreamForm {
   readonly requestStream: boolean;
   readonly responseStream: boolean;
+  /** It may stay open for ever with nothing to say. */
+  readonly standing: boolean;
 }
+
+const UNARY: StreamForm = { requestStream: false, responseStream: false, standing: false };
 
 type StreamHandler = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
@@ -72,8 +78,7 @@ type Write = (chunk: Buffer, done?: (error?: Error | null) => void) => boolean;
 interface OpenCall {
   readonly stream: ServerHttp2Stream;
   readonly upload: Upload | null;
-  readonly requestStream: boolean;
-  readonly responseStream: boolean;
+  readonly form: StreamForm;
   readonly openedAt: number;
   /** The client has sent all it will. */
   ended: boolean;
@@ -91,6 +96,8 @@ export class StreamGuard {
   private readonly pool: UploadPool;
   /** In the order they were opened. */
   private readonly calls = new Set<OpenCall>();
+  /** Those of them that stand. */
+  private readonly standing: StandingStreams;
   /** Sessions and what carries them, until that is closed. */
   private readonly carriers = new Map<ServerHttp2Session, Socket>();
   /** Sessions that were over at the last look, and their connections still open. */
@@ -112,6 +119,7 @@ export class StreamGuard {
     this.admission = admission;
     this.streams = streams;
     this.logger = logger;
+    this.standing = new StandingStreams(limits.standing);
     const { maxMessageBytes, maxUploadBytes } = limits;
     this.pool = new UploadPool({ maxMessageBytes, maxBufferedBytes: maxUploadBytes });
     this.timer = setInterval(() => this.tick(performance.now()), TICK_MS).unref();
@@ -128,11 +136,14 @@ export class StreamGuard {
     stream.on('error', () => undefined);
     // grpc-js takes it out of the headers.
     const path = headers[':path'] ?? '';
+    const form = this.streams.get(path) ?? UNARY;
     try {
       this.checkHeaders(headers);
-      const { session } = stream;
-      if (session !== undefined) this.admission(headers, session as ServerHttp2Session);
-      this.makeRoom();
+      // Not destroyed, so it has one.
+      const session = stream.session as ServerHttp2Session;
+      this.admission(headers, session);
+      if (form.standing) this.standing.add(session, stream);
+      else this.makeRoom();
     } catch (error) {
       if (!(error instanceof SutraError)) this.logger.error('a call was refused by a bug', error);
       const told = error instanceof SutraError ? error : unexpected();
@@ -141,7 +152,7 @@ export class StreamGuard {
       return;
     }
     // A stream's answers are small, and each waits for the one before to be taken (streams.ts).
-    if (this.streams.get(path)?.responseStream !== true) this.writeInPieces(stream);
+    if (!form.responseStream) this.writeInPieces(stream);
     const endListeners = stream.listeners('end');
     try {
       handle(stream, headers);
@@ -153,7 +164,7 @@ export class StreamGuard {
     const added = (stream.listeners('end') as Listener[]).filter(
       (listener) => !endListeners.includes(listener),
     );
-    this.watch(stream, headers, this.takeBody(stream, headers, path, added));
+    this.watch(stream, form, this.takeBody(stream, headers, path, added));
   }
 
   private checkHeaders(headers: IncomingHttpHeaders): void {
@@ -179,11 +190,12 @@ export class StreamGuard {
    */
   private makeRoom(): void {
     const { maxCalls } = this.limits;
-    if (this.calls.size < maxCalls) return;
+    if (this.calls.size - this.standing.count < maxCalls) return;
     const error = new SutraError('OVERLOADED', `${maxCalls} calls are open, and no more are taken`);
     let stuck: OpenCall | null = null;
     for (const call of this.calls) {
-      if (!call.ended && !call.requestStream) {
+      if (call.form.standing) continue;
+      if (!call.ended && !call.form.requestStream) {
         this.calls.delete(call);
         refuse(call.stream, error);
         return;
@@ -195,18 +207,12 @@ export class StreamGuard {
     this.cut(stuck);
   }
 
-  private watch(
-    stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    upload: Upload | null,
-  ): void {
+  private watch(stream: ServerHttp2Stream, form: StreamForm, upload: Upload | null): void {
     const now = performance.now();
-    const form = this.streams.get(headers[':path'] ?? '');
     const call: OpenCall = {
       stream,
       upload,
-      requestStream: form?.requestStream === true,
-      responseStream: form?.responseStream === true,
+      form,
       openedAt: now,
       ended: false,
       unsent: 0,
@@ -339,9 +345,9 @@ export class StreamGuard {
 
   /** A unary request has one message and an end; of a stream only the message that has begun must come on. */
   private isLate(call: OpenCall, now: number): boolean {
-    const { upload, requestStream, ended, stream } = call;
+    const { upload, form, ended, stream } = call;
     if (ended || upload === null || stream.isPaused()) return false;
-    if (requestStream && !upload.unfinished) return false;
+    if (form.requestStream && !upload.unfinished) return false;
     const { uploadGraceMs, minUploadRate } = this.limits;
     return now - upload.since > uploadGraceMs + (upload.received / minUploadRate) * 1000;
   }
@@ -354,7 +360,7 @@ export class StreamGuard {
       call.movedAt = now;
       return false;
     }
-    return !call.responseStream && now - call.movedAt > this.limits.stallMs;
+    return !call.form.responseStream && now - call.movedAt > this.limits.stallMs;
   }
 
   /** When answers wait for slower readers than there is memory for, those that have not moved for longest go first. */
