@@ -5,7 +5,8 @@ import { safeLine } from '../cli/text.js';
 import { examineDirectory, examineServer, type Examination } from '../doctor/doctor.js';
 import { bySeverity, scoreOf, type Finding, type Severity } from '../doctor/finding.js';
 import { EXIT } from '../errors.js';
-import { chooseStore, openStorage } from '../storage/open.js';
+import { chooseStore, openStorage, type OpenOptions } from '../storage/open.js';
+import type { ConnectionSettings } from '../storage/secrets.js';
 import { DEFAULT_TIMEOUT_MS, parseTimeoutMs } from '../storage/settings.js';
 
 const DEFAULT_BUDGET_MS = 10_000;
@@ -43,6 +44,8 @@ export default class Doctor extends StoreCommand {
       timeoutMs: flags.timeout ?? DEFAULT_TIMEOUT_MS,
       connect: (address: Parameters<typeof examineServer>[0]) =>
         openStorage({ mode: 'server', address }, { connection: connectionOf(flags) }),
+      connectAsStranger: (address: Parameters<typeof examineServer>[0]) =>
+        openStorage({ mode: 'server', address }, strangerOf(connectionOf(flags))),
     };
     const examination: Examination =
       choice.mode === 'server'
@@ -53,6 +56,15 @@ export default class Doctor extends StoreCommand {
     if (!document.healthy) process.exitCode = EXIT.UNHEALTHY;
     return document;
   }
+}
+
+/** Trusts what the caller trusts, and says nothing of who calls. */
+function strangerOf({ tls, tlsCa, tlsServerName }: ConnectionSettings): OpenOptions {
+  const { SUTRA_TLS, SUTRA_TLS_CA, SUTRA_TLS_SERVER_NAME } = process.env;
+  return {
+    connection: { tls, tlsCa, tlsServerName },
+    env: { SUTRA_TLS, SUTRA_TLS_CA, SUTRA_TLS_SERVER_NAME },
+  };
 }
 
 function doctorDocument({ findings, examined }: Examination) {

@@ -7,7 +7,7 @@
 import { isIP } from 'node:net';
 import { stat } from 'node:fs/promises';
 import { toSutraError } from '../errors.js';
-import { formatAddress, parseAddress, type Address } from '../storage/address.js';
+import { parseAddress, type Address } from '../storage/address.js';
 import { readHolder, type StoreHolder } from '../storage/maintenance.js';
 import { openStorage } from '../storage/open.js';
 import type { Storage } from '../storage/storage.js';
@@ -33,6 +33,8 @@ export interface ExamineOptions {
   readonly timeoutMs: number;
   /** Opens a connection as the caller would, with its token and certificates. */
   readonly connect: (address: Address) => Promise<Storage>;
+  /** Opens one as somebody would who trusts the server and has neither a token nor a certificate. */
+  readonly connectAsStranger: (address: Address) => Promise<Storage>;
 }
 
 export interface Examination {
@@ -47,31 +49,34 @@ export interface Examination {
 }
 
 export async function examineServer(address: Address, options: ExamineOptions): Promise<Finding[]> {
-  const { connect, timeoutMs } = options;
+  const { connect, connectAsStranger, timeoutMs } = options;
   const storage = await connect(address);
   try {
     const health = await storage.healthCheck({ timeoutMs });
     const stats = await storage.stats({ timeoutMs });
     const findings = [checkHealth(health), checkClock(stats, Date.now())];
     findings.push(...(await checkTrends(() => storage.stats({ timeoutMs }), TRENDS_APART_MS)));
-    return findings.concat(await exposureOf(address, timeoutMs));
+    const stranger = await connectAsStranger(address);
+    return findings.concat(await exposureOf(address, stranger, timeoutMs));
   } finally {
     await storage.close();
   }
 }
 
-async function exposureOf(address: Address, timeoutMs: number): Promise<Finding[]> {
+async function exposureOf(
+  address: Address,
+  stranger: Storage,
+  timeoutMs: number,
+): Promise<Finding[]> {
   const certificate = await peekCertificate(address);
   const here = isLoopbackHost(address.host);
   const reachable = here ? ((await listensBeyondLoopback(address.port)) ?? false) : true;
-  const anybody = certificate === null && (await answersAnybody(address, timeoutMs));
+  const anybody = await answersAnybody(stranger, timeoutMs);
   return judgeExposure({ certificate, anybody, reachable }, address, Date.now());
 }
 
-/** Without a token: does the server tell its figures all the same? */
-async function answersAnybody({ host, port }: Address, timeoutMs: number): Promise<boolean> {
-  const { StorageClient } = await import('../storage/remote.js');
-  const stranger = new StorageClient(formatAddress(host, port), { timeoutMs });
+/** Does the server tell its figures to somebody it cannot know? Closes the connection. */
+async function answersAnybody(stranger: Storage, timeoutMs: number): Promise<boolean> {
   try {
     await stranger.stats({ timeoutMs });
     return true;

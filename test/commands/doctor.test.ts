@@ -14,6 +14,7 @@ import { describe, expect, test } from 'vitest';
 
 import { errorOf, jsonOf } from '../support/command.js';
 import { runSutra, startServe, temporaryPath } from '../support/fixture.js';
+import { certificate, FULL_TOKEN, secretFile } from '../support/secrets.js';
 
 interface Finding {
   readonly check: string;
@@ -143,6 +144,35 @@ describe('a server', () => {
     expect(text.stdout).toMatch(/^WARNING {2}open bind/m);
     expect(text.stdout).toMatch(/^score \d+ of 100: .*good\n$/m);
     expect(await server.stop()).toBe(0);
+  });
+
+  test('with TLS and tokens: asked with them, and open only to who has one', async () => {
+    const tls = ['--tls-cert', certificate('server.pem'), '--tls-key', certificate('server.key')];
+    const token = ['--token-file', secretFile(FULL_TOKEN)];
+    const ca = ['--tls-ca', certificate('authority.pem')];
+    const store = temporaryPath();
+    const served = ['--storage', store, '--host', '0.0.0.0', ...tls, ...token];
+    const server = await startServe(served);
+    const remote = ['--server', server.address, ...ca];
+    for (const where of [remote, ['--storage', store, ...ca]]) {
+      const found = await doctor([...where, ...token]);
+      expect(severityOf(found, 'health')).toBe('good');
+      expect(severityOf(found, 'certificate')).toBe('good');
+      expect(found.findings.find(({ check }) => check === 'open bind')).toMatchObject({
+        severity: 'good',
+        what: 'it asks who calls',
+      });
+    }
+    expect(await errorOf(['doctor', ...remote], 6)).toMatchObject({ code: 'UNAUTHENTICATED' });
+    expect(await server.stop()).toBe(0);
+
+    const open = await startServe(['--host', '0.0.0.0', ...tls]);
+    const found = await doctor(['--server', open.address, ...ca]);
+    expect(found.findings.find(({ check }) => check === 'open bind')).toMatchObject({
+      severity: 'warning',
+      what: expect.stringContaining('without a token') as string,
+    });
+    expect(await open.stop()).toBe(0);
   });
 
   test('that is not there: 3', async () => {

@@ -10,6 +10,7 @@ import { afterAll, expect, test } from 'vitest';
 import { StorageClient } from '#sutra/index';
 import { errorOf, jsonOf } from '../support/command.js';
 import { BIN, startServe, temporaryDirectory, temporaryPath } from '../support/fixture.js';
+import { certificate, READ_TOKEN, secretFile } from '../support/secrets.js';
 
 const SOCKET = `sutra-test-${process.pid}`;
 const WAIT_MS = 40_000;
@@ -165,6 +166,37 @@ test('the server of a directory, without colour, and Ctrl-C', async () => {
 
   screen.type('clear', 'Enter', command, 'Enter');
   await screen.until(/error: no server serves/);
+}, 120_000);
+
+test('a server with TLS and tokens: by flags, by environment, and without a token', async () => {
+  const certificates = ['--tls-cert', certificate('server.pem')];
+  const tls = [...certificates, '--tls-key', certificate('server.key')];
+  const server = await startServe([...tls, '--read-token-file', secretFile(READ_TOKEN)]);
+  const ca = certificate('authority.pem');
+  const token = secretFile(READ_TOKEN);
+  const screen = new Screen('secure', {
+    LANG: 'C.UTF-8',
+    SUTRA: `${process.execPath} ${BIN}`,
+    // What it says must not wrap.
+    WHERE: server.address,
+    CA: ca,
+    TOKEN: token,
+  });
+  await screen.until(PROMPT);
+  screen.type('$SUTRA top --server $WHERE --tls-ca $CA --token-file $TOKEN', 'Enter');
+  await screen.until(/● healthy/, /concepts +0\b/);
+  screen.type('q');
+  await screen.until(PROMPT);
+  const variables = 'SUTRA_STORAGE_MODE=server SUTRA_STORAGE_SERVER=$WHERE SUTRA_TLS_CA=$CA';
+  screen.type(`clear; ${variables} SUTRA_TOKEN_FILE=$TOKEN $SUTRA top`, 'Enter');
+  await screen.until(/● healthy/, /concepts +0\b/);
+  screen.type('q');
+  await screen.until(PROMPT);
+  screen.type('clear; $SUTRA top --server $WHERE --tls-ca $CA', 'Enter');
+  await screen.until(/✗ no answer|UNAUTHENTICATED|token/);
+  screen.type('q');
+  await screen.until(PROMPT);
+  expect(await server.stop()).toBe(0);
 }, 120_000);
 
 test('where there is no terminal, it says what to use', async () => {
