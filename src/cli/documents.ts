@@ -97,6 +97,7 @@ export function statsDocument(stats: StorageStats) {
     vector_precision: stats.vectorPrecision,
     index_bytes: stats.indexBytes,
     index_file_bytes: stats.indexFileBytes,
+    index_queued: stats.indexQueued,
     group_commits: stats.groupCommits,
     committed_bytes: stats.committedBytes,
     pending_bytes: stats.pendingBytes,

@@ -172,7 +172,7 @@ async function placeOf(given: string, force: boolean): Promise<string> {
   return path;
 }
 
-function cannotWrite(path: string, error: unknown): SutraError {
+export function cannotWrite(path: string, error: unknown): SutraError {
   if (error instanceof SutraError) return error;
   const code = codeOf(error);
   const reason = error instanceof Error ? error.message : String(error);

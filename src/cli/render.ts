@@ -183,6 +183,7 @@ export async function statsText(screen: Screen, stats: StorageStats): Promise<st
       ['associations', count(stats.edges)],
       ['vectors', count(stats.vectors)],
       ['indexed', count(stats.indexed)],
+      ['to be indexed', count(stats.indexQueued)],
       ['dimension', stats.dimension === 0 && screen.drawing ? 'none yet' : String(stats.dimension)],
       ['index precision', stats.vectorPrecision],
       ['index memory', bytes(stats.indexBytes)],

@@ -9,6 +9,7 @@ import { chooseStore, openStorage, type Access } from '../storage/open.js';
 import type { ConnectionSettings } from '../storage/secrets.js';
 import type { CallOptions, Storage } from '../storage/storage.js';
 import { DEFAULT_TIMEOUT_MS } from '../storage/settings.js';
+import { CheckProgress } from './check-report.js';
 import { storeFlags } from './flags.js';
 import { noteLogger } from './note-logger.js';
 import { screenOf, type Screen } from './screen.js';
@@ -51,11 +52,15 @@ export abstract class StoreCommand extends SutraCommand {
   ): Promise<Result> {
     const choice = chooseStore(selection);
     const timeoutMs = callTimeoutMs(choice.mode, selection.timeout, options.defaultTimeoutMs);
+    const migrating = new CheckProgress('migrating:');
     const storage = await openStorage(choice, {
       access: options.access,
+      onMigration: migrating.update,
       connection: connectionOf(selection),
       ...(options.access === 'read' ? {} : { logger: noteLogger(selection.json ?? false) }),
       ...(options.vectorDim === undefined ? {} : { vectorDim: options.vectorDim }),
+    }).finally(() => {
+      migrating.end();
     });
     noteMigration(storage);
     let result: Result;

@@ -2,9 +2,11 @@ import { CheckProgress } from '../cli/check-report.js';
 import { consentFlag, requiredArg } from '../cli/flags.js';
 import { interruptSignal } from '../cli/interrupt.js';
 import { noteLogger } from '../cli/note-logger.js';
+import { cannotWrite } from '../cli/output-file.js';
 import { byteSize } from '../cli/progress.js';
-import { StoreCommand } from '../cli/store-command.js';
+import { StoreCommand, type StoreSelection } from '../cli/store-command.js';
 import { safeLine } from '../cli/text.js';
+import { SutraError } from '../errors.js';
 import type { BackupSum, Proof } from '../storage/backups.js';
 
 export default class Backup extends StoreCommand {
@@ -14,14 +16,18 @@ export default class Backup extends StoreCommand {
     'Takes the whole state at one sequence, with everything acknowledged before, from a server or from a directory (beside ' +
     'its server too). The file is verified, every checksum, count and the digest, before it gets its name; until then it is ' +
     'FILE.tmp. It is a storage.dat: `sutra restore` puts it back. --prove also restores it into a scratch directory and ' +
-    'compares what that store and the source answer.';
+    'compares what that store and the source answer. With - for FILE it goes to standard output, all else to stderr; then ' +
+    'every byte is verified by its checksum and the counts and the digest are those announced, but whether the contents ' +
+    'give that digest only `restore` can tell, and does. Whoever keeps the stream must look at the exit code: what ' +
+    'was sent is a backup only when it is 0.';
 
   static override examples = [
     '<%= config.bin %> backup /backups/today.dat --server localhost:50051',
     '<%= config.bin %> backup /backups/today.dat --storage ./knowledge --prove',
+    '<%= config.bin %> backup - --server localhost:50051 | gzip > today.dat.gz',
   ];
 
-  static override args = { file: requiredArg('The file to make.') };
+  static override args = { file: requiredArg('The file to make; - is standard output.') };
 
   static override flags = {
     force: consentFlag(
@@ -32,6 +38,7 @@ export default class Backup extends StoreCommand {
 
   async run() {
     const { args, flags } = await this.parse(Backup);
+    if (args.file === '-') return this.stream(flags);
     const signal = interruptSignal();
     const progress = new CheckProgress('backup:');
     const options = { access: 'read', defaultTimeoutMs: 'none' } as const;
@@ -53,6 +60,57 @@ export default class Backup extends StoreCommand {
     this.answer(flags.json, document, () => backupText(document));
     return document;
   }
+
+  private async stream(flags: StreamFlags): Promise<BackupSum> {
+    refuse(flags.json, '--json has standard output to itself: name a file for the backup');
+    refuse(flags.force, '--force replaces a file, and standard output is none');
+    refuse(flags.prove, '--prove restores from a file: name one for the backup');
+    refuse(process.stdout.isTTY, 'a backup is bytes, and standard output is a terminal');
+    const signal = interruptSignal();
+    const progress = new CheckProgress('backup:');
+    // For others a reader who goes away has had enough. Here it has half a backup.
+    process.stdout.removeAllListeners('error').on('error', () => undefined);
+    const { streamBackup } = await import('../storage/backups.js');
+    const options = { access: 'read', defaultTimeoutMs: 'none' } as const;
+    const sum = await this.withStorage(flags, options, async (storage, call) =>
+      streamBackup(storage, writeToStdout, { ...call, signal, onProgress: progress.update }),
+    ).finally(() => {
+      progress.end();
+    });
+    const { bytes, sequence, digest, concepts, edges, vectors } = sum;
+    process.stderr.write(
+      `sent ${byteSize(bytes)}: sequence ${sequence}, digest ${digest}\n` +
+        `  ${concepts} concepts, ${edges} edges, ${vectors} vectors\n` +
+        '  every byte verified by its checksum; whether the contents give the digest, `restore` will verify\n',
+    );
+    return sum;
+  }
+}
+
+type StreamFlags = StoreSelection & { readonly force: boolean; readonly prove: boolean };
+
+function refuse(given: boolean | undefined, message: string): void {
+  if (given === true) {
+    throw new SutraError('INVALID_ARGUMENT', message, { hint: 'See `sutra backup --help`.' });
+  }
+}
+
+/** Resolves when there is room for more. */
+function writeToStdout(bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(bytes, (error) => {
+      if (error === null || error === undefined) resolve();
+      else reject(unsent(error));
+    });
+  });
+}
+
+function unsent(error: Error): SutraError {
+  if (!('code' in error) || error.code !== 'EPIPE') return cannotWrite('standard output', error);
+  return new SutraError('CANCELLED', 'whoever reads standard output has gone away', {
+    hint: 'What was sent is not a whole backup: do not keep it.',
+    cause: error,
+  });
 }
 
 export function backupDocument(file: string, sum: BackupSum, proof: Proof | null) {

@@ -1,4 +1,4 @@
-import { chooseDirectory } from '../cli/check-report.js';
+import { CheckProgress, chooseDirectory } from '../cli/check-report.js';
 import { consentFlag } from '../cli/flags.js';
 import { noteLogger } from '../cli/note-logger.js';
 import { byteSize } from '../cli/progress.js';
@@ -30,7 +30,13 @@ export default class Migrate extends StoreCommand {
   async run() {
     const { flags } = await this.parse(Migrate);
     const directory = chooseDirectory(flags, 'migrate');
-    const migrated = migrateStore(directory, flags.salvage, noteLogger(flags.json));
+    const progress = new CheckProgress('migrate:');
+    const logger = noteLogger(flags.json);
+    const migrated = await migrateStore(directory, flags.salvage, progress.update, logger).finally(
+      () => {
+        progress.end();
+      },
+    );
     const document = migrateDocument(migrated);
     this.answer(flags.json, document, () => migrateLines(directory, migrated).join('\n'));
     return document;

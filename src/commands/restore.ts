@@ -5,6 +5,7 @@ import { consentFlag, requiredArg } from '../cli/flags.js';
 import { noteLogger } from '../cli/note-logger.js';
 import { StoreCommand } from '../cli/store-command.js';
 import { safeLine } from '../cli/text.js';
+import { SutraError } from '../errors.js';
 import type { Restoration } from '../storage/backups.js';
 
 export default class Restore extends StoreCommand {
@@ -15,14 +16,16 @@ export default class Restore extends StoreCommand {
     'the backup’s state and sequence, and an identity of its own. A store that is there is never overwritten: --force ' +
     'restores in its place and keeps it, in a directory before-restore-TIME beside the new files. Ended at any moment, the ' +
     'store is what it was or what was restored; the next command that writes to it says so when it is what it was. ' +
-    'A storage.dat of version 2 is restored too, as today’s.';
+    'A storage.dat of version 2 is restored too, as today’s. With - for FILE the backup comes from standard input, and is ' +
+    'kept beside the directory, as DIR.incoming.tmp, until it is restored.';
 
   static override examples = [
     '<%= config.bin %> restore /backups/today.dat --storage ./restored',
     '<%= config.bin %> restore /backups/today.dat --storage ./knowledge --force',
+    'gunzip < today.dat.gz | <%= config.bin %> restore - --storage ./restored',
   ];
 
-  static override args = { file: requiredArg('A file that `backup` made.') };
+  static override args = { file: requiredArg('A file that `backup` made; - is standard input.') };
 
   static override flags = {
     force: consentFlag('Also where a store is; it is kept beside the new one.'),
@@ -32,12 +35,22 @@ export default class Restore extends StoreCommand {
     const { args, flags } = await this.parse(Restore);
     const directory = chooseDirectory(flags, 'restore');
     const progress = new CheckProgress('restore:');
-    const { restoreBackup } = await import('../storage/backups.js');
-    const restored = await restoreBackup(args.file, directory, {
+    const { restoreBackup, restoreStream } = await import('../storage/backups.js');
+    const options = {
       force: flags.force,
       onProgress: progress.update,
       logger: noteLogger(flags.json),
-    }).finally(() => {
+    };
+    if (args.file === '-' && process.stdin.isTTY) {
+      throw new SutraError('INVALID_ARGUMENT', 'FILE: got -, and standard input is a terminal', {
+        hint: 'Pipe a backup into it, or name its file.',
+      });
+    }
+    const restoring =
+      args.file === '-'
+        ? restoreStream(process.stdin as AsyncIterable<Uint8Array>, directory, options)
+        : restoreBackup(args.file, directory, options);
+    const restored = await restoring.finally(() => {
       progress.end();
     });
     const document = restoreDocument(directory, restored);

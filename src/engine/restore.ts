@@ -93,7 +93,7 @@ export function* restore(
   yield step('copying', 0);
   try {
     const uuid = environment.randomBytes(16);
-    if (isOldFile(disk, path)) convertOldFile(disk, path, incoming, uuid, nowUs);
+    if (isOldFile(disk, path)) yield* convertOldFile(disk, path, incoming, uuid, nowUs);
     else copyUnder(disk, path, incoming, uuid);
     const sum = yield* verifyStateFile(disk, incoming);
     yield step('keeping the old store', 1);

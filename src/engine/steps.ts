@@ -17,10 +17,14 @@ export type Steps<Result> = Generator<StepProgress, Result, undefined>;
 
 const SLICE_MS = 20;
 
-export function runSteps<Result>(steps: Steps<Result>): Result {
+export type OnProgress = (progress: StepProgress) => void;
+
+/** Runs the steps in one turn, and tells of each. */
+export function runSteps<Result>(steps: Steps<Result>, onProgress?: OnProgress): Result {
   for (;;) {
     const step = steps.next();
     if (step.done === true) return step.value;
+    onProgress?.(step.value);
   }
 }
 
@@ -33,7 +37,7 @@ export interface Pacing {
 export async function runStepsInSlices<Result>(
   steps: Steps<Result>,
   pacing: Pacing,
-  onProgress: (progress: StepProgress) => void,
+  onProgress: OnProgress,
 ): Promise<Result> {
   let pausedAt = pacing.nowMs();
   for (;;) {

@@ -48,7 +48,7 @@ import type { VectorIndexStats, VectorQuery } from './vector/vector-query.js';
 import type { IndexOptions } from './vector/index-messages.js';
 import { VectorIndex } from './vector/vector-index.js';
 import { VectorSearch } from './vector/vector-search.js';
-import type { Steps } from './steps.js';
+import { runSteps, type OnProgress, type Steps } from './steps.js';
 
 export interface StoreOptions {
   readonly readOnly: boolean;
@@ -60,6 +60,8 @@ export interface StoreOptions {
   readonly vectorDim: number;
   /** What the vector index must be like; what is left out is as in the index that is there, or a default. */
   readonly vectorIndex?: Partial<IndexOptions>;
+  /** Told how far it is while a storage.dat of version 2 is brought over (or, for reading, read), which takes one turn. */
+  readonly onMigration?: OnProgress | undefined;
 }
 
 /** A reader that keeps losing races with checkpoints gives up after so many. */
@@ -135,7 +137,7 @@ export class Store {
   static open(directory: string, environment: Environment, options: StoreOptions): Store {
     try {
       return options.readOnly
-        ? openReader(directory, environment)
+        ? openReader(directory, environment, options)
         : openWriter(directory, environment, options);
     } catch (error) {
       if (errorCode(error) === 'ENOENT') {
@@ -145,10 +147,10 @@ export class Store {
       throw translate(error, directory);
     }
 
-    function openReader(path: string, env: Environment): Store {
-      const recovered = recoverBesideWriter(path, env);
+    function openReader(path: string, env: Environment, o: StoreOptions): Store {
+      const recovered = recoverBesideWriter(path, env, o.onMigration);
       try {
-        checkDimension(recovered.state, options.vectorDim);
+        checkDimension(recovered.state, o.vectorDim);
       } catch (error) {
         recovered.files.closeAll();
         recovered.state.levels.base?.release();
@@ -174,7 +176,7 @@ export class Store {
       const lock = LockFile.acquire(disk, path);
       try {
         removeLeftovers(path, env);
-        const migration = bringOver(path, env);
+        const migration = bringOver(path, env, o.onMigration);
         const recovered = recover(disk, path, { durable: lock.previous, logger });
         let opened: WriteLog | null = null;
         try {
@@ -618,15 +620,21 @@ export function makeStoreDirectory(path: string, { disk }: Environment): void {
 }
 
 /** A storage.dat of version 2 becomes one of today's, once. */
-function bringOver(path: string, environment: Environment): Migration | null {
+function bringOver(
+  path: string,
+  environment: Environment,
+  onProgress: OnProgress | undefined,
+): Migration | null {
   const { disk, logger } = environment;
   if (!isOldStore(disk, path)) return null;
-  const migration = migrate(disk, path, environment.randomBytes(16), recordedUs(environment));
+  const steps = migrate(disk, path, environment.randomBytes(16), recordedUs(environment));
+  const migration = runSteps(steps, onProgress);
   if (migration !== null) {
     const { concepts, edges, keptAs } = migration;
     logger.info(
       `${path}: migrated from version 2: ${concepts} concepts, ${edges} associations; ` +
         `the old file is kept as ${keptAs}`,
+      { event: 'migration', concepts, associations: edges, kept_as: keptAs },
     );
   }
   return migration;
@@ -648,7 +656,11 @@ function checkDimension(state: State, asked: number): void {
  * explained there. Writers may come and go and checkpoints replace files meanwhile, which shows as something missing or not
  * fitting; then it starts over, and only when all files stayed what they were is it what it seems.
  */
-function recoverBesideWriter(path: string, environment: Environment): Recovered {
+function recoverBesideWriter(
+  path: string,
+  environment: Environment,
+  onProgress: OnProgress | undefined,
+): Recovered {
   const { disk, logger } = environment;
   const stat = disk.stat(path);
   if (stat === null) {
@@ -672,7 +684,7 @@ function recoverBesideWriter(path: string, environment: Environment): Recovered 
       limits.set(durable.segmentOrdinal, durable.segmentBytes);
     }
     try {
-      return recover(inPlace(disk, path), path, { durable, limits, logger });
+      return recover(inPlace(disk, path, onProgress), path, { durable, limits, logger });
     } catch (error) {
       const gone = errorCode(error) === 'ENOENT';
       const damaged = error instanceof SutraError && error.code === 'DAMAGED';

@@ -107,6 +107,26 @@ const GAUGES: readonly (readonly [name: string, help: string, read: Read])[] = [
   ['sutra_associations', 'Distinct associations', (r) => r.stats.edges],
   ['sutra_vectors', 'Concepts with an embedding', (r) => r.stats.vectors],
   ['sutra_vector_dimension', 'Numbers an embedding has; 0: none yet', (r) => r.stats.dimension],
+  [
+    'sutra_vectors_indexed',
+    'Vectors that the approximate index holds; the others are compared one by one',
+    (r) => r.stats.indexed,
+  ],
+  [
+    'sutra_vectors_index_queued',
+    'Changes of vectors that the index has not taken in yet',
+    (r) => r.stats.indexQueued,
+  ],
+  [
+    'sutra_vectors_index_memory_bytes',
+    'Memory that the vector index takes, by its estimate',
+    (r) => r.stats.indexBytes,
+  ],
+  [
+    'sutra_vectors_index_file_bytes',
+    'Bytes of vectors.usearch; 0: none yet',
+    (r) => r.stats.indexFileBytes,
+  ],
   ['sutra_sequence', 'Sequence of the last write', (r) => r.stats.sequence],
   [
     'sutra_snapshot_sequence',

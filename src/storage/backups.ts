@@ -5,13 +5,14 @@
 
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 
 import { publishFile, removeIfThere, verifyStateFile, type BackupSum } from '../engine/backup.js';
 import { compact, type Compaction } from '../engine/compact.js';
 import type { Disk } from '../engine/disk.js';
 import { nodeEnvironment, type Environment } from '../engine/environment.js';
 import { removeLeftovers } from '../engine/leftovers.js';
+import { Digest } from '../engine/format/digest.js';
 import { LockFile } from '../engine/lock-file.js';
 import type { Logger } from '../engine/logger.js';
 import { segmentOrdinals } from '../engine/log/segment-files.js';
@@ -21,18 +22,17 @@ import { isStoreFile } from '../engine/pinned-files.js';
 import { SNAPSHOT_NAME, translate } from '../engine/recovery.js';
 import { holdsStore, restore, verifyBackup, type Restoration } from '../engine/restore.js';
 import { openSnapshotFile } from '../engine/snapshot/snapshot-file.js';
-import { runStepsInSlices, type StepProgress, type Steps } from '../engine/steps.js';
+import { StreamCheck } from '../engine/snapshot/stream-check.js';
+import { runStepsInSlices, type OnProgress, type Steps } from '../engine/steps.js';
 import { makeStoreDirectory } from '../engine/store.js';
 import { SutraError } from '../errors.js';
 import { ConcurrentStorage } from './embedded.js';
-import type { CallOptions, Storage } from './storage.js';
+import type { BackupInfo, CallOptions, Storage } from './storage.js';
 import { throwIfAborted } from './validation.js';
 
 export type { BackupSum } from '../engine/backup.js';
 export type { Compaction } from '../engine/compact.js';
 export type { Restoration } from '../engine/restore.js';
-
-type OnProgress = (progress: StepProgress) => void;
 
 export interface BackupOptions extends CallOptions {
   /** Replace a file that is there. */
@@ -73,14 +73,7 @@ export async function saveBackup(
         throwIfAborted(options.signal);
         onProgress(step);
       });
-      for (const field of ['sequence', 'digest', 'concepts', 'edges', 'vectors'] as const) {
-        if (sum[field] === expected[field]) continue;
-        const what = `${field} is ${sum[field]}, but ${expected[field]} was announced`;
-        throw new SutraError(
-          'DAMAGED',
-          `${temporary}: the backup is not what it should be: ${what}`,
-        );
-      }
+      requireAnnounced(temporary, sum, expected);
       refuseFile(disk, path, force);
       publishFile(disk, temporary, path);
       return sum;
@@ -94,6 +87,28 @@ export async function saveBackup(
 }
 
 type Announced = Omit<BackupSum, 'bytes'>;
+
+/** @throws DAMAGED when a backup that is whole is another one than was announced */
+function requireAnnounced(name: string, sum: Announced, announced: Announced): void {
+  for (const field of ['sequence', 'digest', 'concepts', 'edges', 'vectors'] as const) {
+    if (sum[field] === announced[field]) continue;
+    const what = `${field} is ${sum[field]}, but ${announced[field]} was announced`;
+    throw new SutraError('DAMAGED', `${name}: the backup is not what it should be: ${what}`);
+  }
+}
+
+function callOf({ signal, timeoutMs }: BackupOptions): CallOptions {
+  return {
+    ...(signal === undefined ? {} : { signal }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  };
+}
+
+function digestText(lanes: Uint32Array): string {
+  const digest = new Digest();
+  digest.lanes.set(lanes);
+  return digest.toString();
+}
 
 async function written(
   storage: ConcurrentStorage,
@@ -114,14 +129,10 @@ async function received(
   options: BackupOptions,
 ): Promise<Announced> {
   const { onProgress = () => undefined } = options;
-  const call: CallOptions = {
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
-    ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
-  };
   const file = disk.open(path, 'create');
   try {
     let announced: Announced | null = null;
-    for await (const { info, offset, bytes } of storage.backup(call)) {
+    for await (const { info, offset, bytes } of storage.backup(callOf(options))) {
       announced = info;
       for (let done = 0; done < bytes.length;) {
         done += await file.writeAsync(bytes, done, bytes.length - done, offset + done);
@@ -138,6 +149,46 @@ async function received(
     file.close();
   }
 }
+
+/**
+ * Sends a backup of `storage` to `write`, piece by piece, as it comes. Checked on the way: the header, every byte by its block's
+ * checksum, the length, and that sequence, digest and counts are those announced. A stream cannot be gone back in: that the contents
+ * give that digest, and that indexes and associations agree, is for `restore` to check, which does so before it changes anything.
+ * @throws DAMAGED (what was sent must not be used), and what a backup and `write` throw
+ */
+export async function streamBackup(
+  storage: Storage,
+  write: (bytes: Uint8Array) => Promise<void>,
+  options: BackupOptions = {},
+): Promise<BackupSum> {
+  const { onProgress = () => undefined } = options;
+  let check: StreamCheck | null = null;
+  let announced: BackupInfo | null = null;
+  for await (const { info, bytes, offset } of storage.backup(callOf(options))) {
+    check ??= new StreamCheck(STREAM_NAME, info.bytes);
+    announced = info;
+    check.add(bytes);
+    await write(bytes);
+    const done = offset + bytes.length;
+    onProgress({ phase: 'sending', unit: 'bytes', done, total: info.bytes });
+  }
+  if (check === null || announced === null) {
+    throw new SutraError('DAMAGED', `${STREAM_NAME} came without bytes`);
+  }
+  const { sequence, digest, conceptCount, edgeCount, vectorCount, fileBytes } = check.end();
+  const sum = {
+    sequence,
+    digest: digestText(digest),
+    concepts: conceptCount,
+    edges: edgeCount,
+    vectors: vectorCount,
+    bytes: fileBytes,
+  };
+  requireAnnounced(STREAM_NAME, sum, announced);
+  return sum;
+}
+
+const STREAM_NAME = 'the backup';
 
 export interface Proof {
   /** Of the store that was restored from the backup. */
@@ -267,6 +318,49 @@ export async function restoreBackup(
 }
 
 /**
+ * The same for a backup that comes as a stream. It is kept in a file beside `directory` until it is verified and restored, for it
+ * cannot be checked whole before it is there. @throws as `restoreBackup`
+ */
+export async function restoreStream(
+  bytes: AsyncIterable<Uint8Array>,
+  directory: string,
+  options: BackupOptions = {},
+): Promise<Restoration> {
+  const { disk, logger } = nodeEnvironment(options.logger);
+  const { onProgress = () => undefined, signal } = options;
+  const temporary = `${resolve(directory)}.incoming.tmp`;
+  try {
+    // Before what may be gigabytes is taken in for nothing.
+    refuseStore(disk, directory, temporary, options.force ?? false);
+    if (disk.stat(temporary) !== null) {
+      disk.unlink(temporary);
+      logger.warn(
+        `${temporary}: a restore was interrupted before all of its backup had come; this is removed`,
+      );
+    }
+    const file = disk.open(temporary, 'create');
+    try {
+      let end = 0;
+      for await (const part of bytes) {
+        throwIfAborted(signal);
+        for (let done = 0; done < part.length;) {
+          done += await file.writeAsync(part, done, part.length - done, end + done);
+        }
+        end += part.length;
+        onProgress({ phase: 'receiving', unit: 'bytes', done: end, total: 0 });
+      }
+    } finally {
+      file.close();
+    }
+    return await restoreBackup(temporary, directory, options);
+  } catch (error) {
+    throw translate(error, temporary);
+  } finally {
+    removeIfThere(disk, temporary);
+  }
+}
+
+/**
  * Rewrites a store without what forgotten and replaced things held, offline.
  * @throws NO_SUCH_DIRECTORY, NOT_A_STORE, STORE_LOCKED, DAMAGED, DISK_FULL
  */
@@ -286,7 +380,8 @@ export async function compactStore(
     const lock = LockFile.acquire(disk, directory);
     try {
       removeLeftovers(directory, environment);
-      migrate(disk, directory, environment.randomBytes(16), environment.nowUs());
+      const migrating = migrate(disk, directory, environment.randomBytes(16), environment.nowUs());
+      await runStepsInSlices(migrating, environment, onProgress);
       return await compact(environment, directory, lock, (steps) =>
         runStepsInSlices(steps, environment, onProgress),
       );

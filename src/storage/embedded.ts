@@ -23,7 +23,7 @@ import { SCAN_ASSOCIATIONS, SCAN_CONCEPTS } from '../engine/scan-token.js';
 import type { Migration } from '../engine/migration/migrate.js';
 import { ConceptRecord } from '../engine/snapshot/snapshot-source.js';
 import { openSnapshotFile } from '../engine/snapshot/snapshot-file.js';
-import { runStepsInSlices, type StepProgress } from '../engine/steps.js';
+import { runStepsInSlices, type OnProgress, type StepProgress } from '../engine/steps.js';
 import { Store } from '../engine/store.js';
 import type { IndexOptions } from '../engine/vector/index-messages.js';
 import {
@@ -101,6 +101,8 @@ export interface EmbeddedOptions {
   readonly vectorEfConstruction?: number;
   /** Where the engine's messages go. Default: nowhere. */
   readonly logger?: Logger;
+  /** Told how far it is while a storage.dat of version 2 is brought over (or, for reading, read): in one turn. */
+  readonly onMigration?: OnProgress;
   /** Disk, clock, timers and randomness, for tests. Default: this machine's. */
   readonly environment?: Environment;
 }
@@ -144,6 +146,7 @@ export class ConcurrentStorage implements Storage {
       threshold: options.threshold ?? 50_000,
       vectorDim: options.vectorDim ?? 0,
       vectorIndex: indexOptions(options),
+      onMigration: options.onMigration,
     });
     return new ConcurrentStorage(store, environment, {
       concepts: store.state.conceptCount,
@@ -376,6 +379,7 @@ export class ConcurrentStorage implements Storage {
       vectors: state.vectorCount,
       dimension,
       indexed: vectorIndex.indexed,
+      indexQueued: vectorIndex.queued,
       vectorPrecision: vectorIndex.precision,
       indexBytes: vectorIndex.residentBytes,
       indexFileBytes: vectorIndex.fileBytes,

@@ -22,16 +22,14 @@ import type { BadItem } from '../engine/migration/version2-reader.js';
 import { isStoreFile } from '../engine/pinned-files.js';
 import { SNAPSHOT_NAME, translate } from '../engine/recovery.js';
 import { executeRepair, planRepair, type RepairPlan } from '../engine/repair.js';
-import { runStepsInSlices, type StepProgress } from '../engine/steps.js';
+import { runStepsInSlices, type OnProgress } from '../engine/steps.js';
 import { SutraError } from '../errors.js';
 
 export type { FileCheck, Finding, StoreCheck } from '../engine/check.js';
 export type { Migration } from '../engine/migration/migrate.js';
 export type { BadItem } from '../engine/migration/version2-reader.js';
 export type { RepairPlan } from '../engine/repair.js';
-export type { StepProgress } from '../engine/steps.js';
-
-export type OnProgress = (progress: StepProgress) => void;
+export type { OnProgress, StepProgress } from '../engine/steps.js';
 
 /**
  * Checks every file of the store in `directory`, beside whoever writes to it; changes nothing.
@@ -44,7 +42,7 @@ export async function verifyStore(directory: string, onProgress: OnProgress): Pr
     let view = disk;
     if (isOldStore(disk, directory)) {
       try {
-        view = inPlace(disk, directory);
+        view = inPlace(disk, directory, onProgress);
       } catch (error) {
         if (!(error instanceof SutraError) || error.code !== 'DAMAGED') throw error;
         return damagedOldStore(disk, directory, error);
@@ -170,7 +168,12 @@ export const MAX_LISTED = 10_000;
  * whole. The old file is kept.
  * @throws NO_SUCH_DIRECTORY, NOT_A_STORE, STORE_LOCKED, DAMAGED, DISK_FULL
  */
-export function migrateStore(directory: string, salvage: boolean, logger?: Logger): Migrated {
+export async function migrateStore(
+  directory: string,
+  salvage: boolean,
+  onProgress: OnProgress,
+  logger?: Logger,
+): Promise<Migrated> {
   const environment = nodeEnvironment(logger);
   const { disk } = environment;
   try {
@@ -188,13 +191,14 @@ export function migrateStore(directory: string, salvage: boolean, logger?: Logge
         leftCount++;
         if (left.length < MAX_LISTED) left.push(item);
       };
-      const migration = migrate(
+      const steps = migrate(
         disk,
         directory,
         environment.randomBytes(16),
         recordedUs(environment),
         salvage ? note : undefined,
       );
+      const migration = await runStepsInSlices(steps, environment, onProgress);
       return { migration, keptAs: migration?.keptAs ?? null, left, leftCount };
     } finally {
       lock.release();

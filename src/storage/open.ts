@@ -8,6 +8,7 @@
 
 import { stat } from 'node:fs/promises';
 import type { Logger } from '../engine/logger.js';
+import type { OnProgress } from '../engine/steps.js';
 import { SutraError } from '../errors.js';
 import { DEFAULT_PORT, formatAddress, parseAddress, type Address } from './address.js';
 import { settingsFrom, type Environment, type StoreSettings } from './settings.js';
@@ -44,6 +45,8 @@ export interface OpenOptions extends StoreSettings {
   readonly connection?: ConnectionSettings;
   /** Where the engine's messages go. Default: nowhere. */
   readonly logger?: Logger;
+  /** Told how far it is while a storage.dat of version 2 in a directory is brought over, or read. */
+  readonly onMigration?: OnProgress;
   /** Default process.env. */
   readonly env?: Environment;
 }

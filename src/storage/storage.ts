@@ -362,6 +362,8 @@ export interface StorageStats {
   readonly dimension: number;
   /** Vectors that the approximate index holds; the others are compared one by one. */
   readonly indexed: number;
+  /** Changes that the index has not taken in yet: vectors to place, and to take out. */
+  readonly indexQueued: number;
   /** How the index keeps a number: f32, f16 or i8. Empty from a server that has no index. */
   readonly vectorPrecision: string;
   /** Memory that the index takes. */

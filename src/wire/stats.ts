@@ -48,6 +48,7 @@ const STORAGE_FIELDS: Fields<StorageStats> = {
   vectorPrecision: [16, ''],
   indexBytes: [17, 0],
   indexFileBytes: [18, 0],
+  indexQueued: [19, 0],
   groupCommits: [20, 0],
   committedBytes: [21, 0],
   pendingBytes: [22, 0],

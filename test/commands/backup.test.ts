@@ -1,5 +1,6 @@
 /** `sutra backup`, `restore` and `compact` on the real binary, beside a server and while it is written to. */
 
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -7,7 +8,13 @@ import { describe, expect, test } from 'vitest';
 import { ConcurrentStorage } from '#sutra/storage/embedded';
 
 import { errorOf, jsonOf } from '../support/command.js';
-import { runSutra, startServe, temporaryDirectory, temporaryPath } from '../support/fixture.js';
+import {
+  BIN,
+  runSutra,
+  startServe,
+  temporaryDirectory,
+  temporaryPath,
+} from '../support/fixture.js';
 
 async function makeStore(concepts = 300): Promise<string> {
   const store = temporaryPath();
@@ -190,3 +197,100 @@ describe('compacting', () => {
     await errorOf(['compact', '--storage', empty], 2);
   });
 });
+
+/** Runs a shell line; $SUTRA is the binary. What went to stdout, as bytes. */
+function pipeline(line: string): { code: number; out: Buffer; err: string } {
+  const env = { ...process.env, SUTRA: `${process.execPath} ${BIN}` };
+  const { status, stdout, stderr } = spawnSync('bash', ['-c', line], {
+    env,
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  return { code: status ?? -1, out: stdout, err: stderr.toString() };
+}
+
+describe('a backup as a stream', () => {
+  test('is the file, from a directory and from a server, and comes back by standard input', async () => {
+    const store = await makeStore();
+    const file = join(temporaryDirectory(), 'b.dat');
+    const made = await jsonOf(['backup', file], ['--storage', store]);
+    const sent = pipeline(`$SUTRA backup - --storage '${store}'`);
+    expect(sent.code).toBe(0);
+    expect(sent.err).toMatch(/^sent .*: sequence 601, digest [0-9a-f]{32}$/m);
+    expect(sent.err).toContain(`digest ${String(made['digest'])}`);
+    expect(sent.err).toContain('301 concepts, 300 edges, 300 vectors');
+    // All but when it was made, and what follows from that in the header.
+    const body = (bytes: Buffer): Buffer => bytes.subarray(4096);
+    expect(body(sent.out).equals(body(readFileSync(file)))).toBe(true);
+
+    const server = await startServe(['--storage', store]);
+    const restored = temporaryPath();
+    const moved = pipeline(
+      `set -o pipefail; $SUTRA backup - --server ${server.address} | gzip | gunzip | ` +
+        `$SUTRA restore - --storage '${restored}' --json`,
+    );
+    expect(moved.code, moved.err).toBe(0);
+    expect(JSON.parse(moved.out.toString())).toMatchObject({
+      digest: made['digest'],
+      concepts: 301,
+      kept_in: null,
+    });
+    expect(await server.stop()).toBe(0);
+    expect(await jsonOf(['verify'], ['--storage', restored])).toMatchObject({ ok: true });
+    expect(readdirSync(join(restored, '..'))).toEqual(['store']);
+  });
+
+  test('has standard output to itself, and not a terminal', async () => {
+    const store = await makeStore(3);
+    for (const flag of ['--json', '--force', '--prove']) {
+      const refused = await runSutra(['backup', '-', flag, '--storage', store]);
+      expect(refused).toMatchObject({ code: 2, stdout: '' });
+      expect(refused.stderr).toContain(flag);
+    }
+    const terminal = pipeline(`script -qec "$SUTRA backup - --storage '${store}'" /dev/null`);
+    expect(terminal.code).toBe(2);
+    expect(terminal.out.toString()).toContain('is a terminal');
+    const typed = pipeline(`script -qec "$SUTRA restore - --storage '${store}2'" /dev/null`);
+    expect(typed.code).toBe(2);
+    expect(typed.out.toString()).toContain('is a terminal');
+  });
+
+  test('that its reader leaves, or that cannot be written, is no backup', async () => {
+    const store = await makeStore(3_000);
+    const left = pipeline(
+      `$SUTRA backup - --storage '${store}' | head -c 5000; echo "\${PIPESTATUS[0]}"`,
+    );
+    expect(left.out.subarray(5000).toString()).toBe('130\n');
+    expect(left.err).toContain('not a whole backup');
+    const full = pipeline(`$SUTRA backup - --storage '${store}' > /dev/full`);
+    expect(full.code).toBe(1);
+    expect(full.err).toContain('ENOSPC');
+  });
+
+  test('that is not whole is not restored, and nothing of it stays', async () => {
+    const store = await makeStore(3_000);
+    const { out } = pipeline(`$SUTRA backup - --storage '${store}'`);
+    const target = temporaryPath();
+    for (const [what, bytes] of [
+      ['cut', out.subarray(0, out.length - 1)],
+      ['flipped', flipped(out, out.length - 70_000)],
+      ['nothing', out.subarray(0, 0)],
+    ] as const) {
+      const refused = await runSutra(['restore', '-', '--storage', target], { input: bytes });
+      expect(refused.code, what).toBe(5);
+      expect(readdirSync(join(target, '..')), what).toEqual([]);
+    }
+    writeFileSync(`${target}.incoming.tmp`, 'left by one that was killed');
+    const done = await runSutra(['restore', '-', '--storage', target], { input: out });
+    expect(done).toMatchObject({ code: 0 });
+    expect(done.stderr).toContain('a restore was interrupted before all of its backup had come');
+    const again = await runSutra(['restore', '-', '--storage', target], { input: out });
+    expect(again).toMatchObject({ code: 2 });
+    expect(readdirSync(join(target, '..'))).toEqual(['store']);
+  });
+});
+
+function flipped(bytes: Buffer, at: number): Buffer {
+  const copy = Buffer.from(bytes);
+  copy.writeUInt8(copy.readUInt8(at) ^ 1, at);
+  return copy;
+}

@@ -268,6 +268,7 @@ describe.each([['embedded'], ['server']] as const)('commands: %s', (mode) => {
       'vector_precision',
       'index_bytes',
       'index_file_bytes',
+      'index_queued',
       'group_commits',
       'committed_bytes',
       'pending_bytes',

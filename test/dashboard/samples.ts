@@ -89,6 +89,7 @@ export function statsAt(seconds: number, change: Partial<StorageStats> = {}): St
     vectorPrecision: 'f16',
     indexBytes: 41_000_000,
     indexFileBytes: 40_000_000,
+    indexQueued: 0,
     dimension: 768,
     walBytes: writes * 112,
     snapshotBytes: 229_638_144,

@@ -63,6 +63,16 @@ test('there are as many as there seem to be', () => {
   expect(dashboardExpressions().length).toBeGreaterThan(40);
 });
 
+test('every section of OPERATIONS that an alert names is there', () => {
+  const page = readFileSync(join(PROJECT_ROOT, 'docs/OPERATIONS.md'), 'utf8');
+  const headings = [...page.matchAll(/^#+ (.*)$/gm)].map(([, text = '']) =>
+    text.replaceAll('`', ''),
+  );
+  const named = [...readFileSync(ALERTS, 'utf8').matchAll(/\(OPERATIONS, ([^)]+)\)/g)];
+  expect(named.length).toBeGreaterThan(4);
+  for (const [, section = ''] of named) expect(headings).toContain(section);
+});
+
 test.each(expressions)('%s names what is exported', (expression) => {
   const selectors = [
     ...expression.matchAll(/\b((?:sutra|grpc|process|nodejs|up)(?:_\w+)?)\b(?:\{([^}]*)\})?/g),

@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 
 import { migrate, OLD_NAME, type Migration } from '#sutra/engine/migration/migrate';
 import type { BadItem } from '#sutra/engine/migration/version2-reader';
+import { runSteps, type StepProgress } from '#sutra/engine/steps';
 import { Store } from '#sutra/engine/store';
 import { SutraError } from '#sutra/errors';
 import { ConcurrentStorage } from '#sutra/storage/embedded';
@@ -64,7 +65,8 @@ function open(disk: SimDisk, readOnly: boolean): Promise<ConcurrentStorage> {
 
 function salvage(disk: SimDisk): { migration: Migration; left: BadItem[] } {
   const left: BadItem[] = [];
-  const migration = migrate(disk, DIRECTORY, new Uint8Array(16), 1, (item) => left.push(item));
+  const steps = migrate(disk, DIRECTORY, new Uint8Array(16), 1, (item) => left.push(item));
+  const migration = runSteps(steps);
   if (migration === null) throw new Error('not an old store');
   return { migration, left };
 }
@@ -338,6 +340,35 @@ const BAD: readonly BadCase[] = [
   },
 ];
 
+describe('a large file of version 2', () => {
+  const ids = Array.from({ length: 9_000 }, (_, i) => (i + 1).toString(16).padStart(16, '0'));
+  const large: OldFile = {
+    concepts: ids.map((id) => ({ id, content: `content of ${id} `.repeat(40) })),
+    edges: ids.flatMap((id, i) => mirrored(id, ids[(i * 7) % ids.length] ?? id, 0.5)),
+  };
+
+  test.each([
+    ['a writer', false, ['reading the old file', 'writing', 'verifying']],
+    ['a reader', true, ['reading the old file']],
+  ] as const)('%s is told how far it is', async (_who, readOnly, phases) => {
+    const disk = diskWith(large);
+    const told: StepProgress[] = [];
+    const storage = await ConcurrentStorage.open(DIRECTORY, {
+      environment: new SimEnvironment(disk),
+      readOnly,
+      onMigration: (step) => told.push(step),
+    });
+    await storage.close();
+    expect([...new Set(told.map(({ phase }) => phase))]).toEqual(phases);
+    for (const phase of phases) {
+      const done = told.filter((step) => step.phase === phase).map((step) => step.done);
+      expect(done).toEqual([...done].sort((a, b) => a - b));
+      for (const { total } of told) expect(total).toBeGreaterThanOrEqual(Math.max(...done) / 2);
+    }
+    expect(told.filter(({ phase }) => phase === 'reading the old file').length).toBeGreaterThan(3);
+  });
+});
+
 describe('a damaged file of version 2', () => {
   test.each(BAD)('$name: is refused, saying where', async ({ file, says, offset }) => {
     for (const readOnly of [true, false]) {
@@ -370,7 +401,8 @@ describe('a damaged file of version 2', () => {
   test('is refused at every length, without an allocation that the file does not warrant', () => {
     for (let length = 12; length < whole.length; length++) {
       const disk = diskWith(whole.subarray(0, length));
-      expect(() => migrate(disk, DIRECTORY, new Uint8Array(16), 1)).toThrow(SutraError);
+      const steps = migrate(disk, DIRECTORY, new Uint8Array(16), 1);
+      expect(() => runSteps(steps)).toThrow(SutraError);
     }
   });
 
@@ -381,7 +413,7 @@ describe('a damaged file of version 2', () => {
       bytes.writeUInt8(bytes.readUInt8(at) ^ 0x81, at);
       const disk = diskWith(bytes);
       try {
-        migrate(disk, DIRECTORY, new Uint8Array(16), 1);
+        runSteps(migrate(disk, DIRECTORY, new Uint8Array(16), 1));
         await checkDirectory(DIRECTORY, disk);
       } catch (error) {
         if (!(error instanceof SutraError)) throw error;

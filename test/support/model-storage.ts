@@ -467,6 +467,7 @@ export class ModelStorage implements Storage {
       vectorPrecision: '',
       indexBytes: 0,
       indexFileBytes: 0,
+      indexQueued: 0,
       walBytes: 0,
       snapshotBytes: 0,
       checkpoints: this.checkpoints,

@@ -403,6 +403,7 @@ const CASES: Record<keyof typeof METHODS, [request: Case, response: Case]> = {
         vectorPrecision: text,
         indexBytes: uint64,
         indexFileBytes: uint64,
+        indexQueued: uint64,
         groupCommits: uint64,
         committedBytes: uint64,
         pendingBytes: uint64,

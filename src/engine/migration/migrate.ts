@@ -14,10 +14,12 @@ import { SutraError } from '../../errors.js';
 import { keepFile } from '../copy.js';
 import type { Disk, DiskFile } from '../disk.js';
 import { isVersion2, V2_HEADER_BYTES } from '../format/version2.js';
+import type { SnapshotHeader } from '../format/snapshot-format.js';
 import { segmentName, segmentOrdinals } from '../log/segment-files.js';
 import { PREVIOUS_NAME, SNAPSHOT_NAME, TEMP_NAME } from '../recovery.js';
-import { verifySnapshotFile } from '../snapshot/snapshot-file.js';
-import { writeSnapshot } from '../snapshot/snapshot-writer.js';
+import { checkBlocks, openSnapshotFile } from '../snapshot/snapshot-file.js';
+import { writeSnapshot, writeSnapshotInSteps } from '../snapshot/snapshot-writer.js';
+import { runSteps, type OnProgress, type Steps } from '../steps.js';
 import { DiskWithMemoryFile, MemoryBytes } from './memory-file.js';
 import { badToError, readVersion2, type BadItem, type OnBad } from './version2-reader.js';
 import { Version2Source } from './version2-source.js';
@@ -78,7 +80,7 @@ function refuse(path: string): OnBad {
  * The directory as a reader wants it: with a storage.dat of version 2 shown as the one it would become. The same disk when there
  * is nothing old. @throws DAMAGED
  */
-export function inPlace(disk: Disk, directory: string): Disk {
+export function inPlace(disk: Disk, directory: string, onProgress?: OnProgress): Disk {
   const path = join(directory, SNAPSHOT_NAME);
   if (!isOldFile(disk, path)) return disk;
   refuseOtherFiles(disk, directory);
@@ -86,8 +88,8 @@ export function inPlace(disk: Disk, directory: string): Disk {
   try {
     const bytes = new MemoryBytes();
     const view = new DiskWithMemoryFile(disk, path, bytes, file.identity());
-    const source = new Version2Source(file, readVersion2(file, refuse(path)), ROOT_UUID);
-    writeSnapshot(view, path, source);
+    const graph = runSteps(readVersion2(file, refuse(path)), onProgress);
+    writeSnapshot(view, path, new Version2Source(file, graph, ROOT_UUID));
     return view;
   } finally {
     file.close();
@@ -98,18 +100,18 @@ export function inPlace(disk: Disk, directory: string): Disk {
  * Migrates the store in `directory`, whose lock the caller holds; null when it is not an old one. `onBad` absent: everything must
  * be whole. @throws DAMAGED, DISK_FULL, and what the disk throws
  */
-export function migrate(
+export function* migrate(
   disk: Disk,
   directory: string,
   uuid: Uint8Array,
   nowUs: number,
   onBad?: OnBad,
-): Migration | null {
+): Steps<Migration | null> {
   const path = join(directory, SNAPSHOT_NAME);
   if (!isOldFile(disk, path)) return null;
   refuseOtherFiles(disk, directory);
   const temporary = join(directory, TEMP_NAME);
-  const made = convertOldFile(disk, path, temporary, uuid, nowUs, onBad);
+  const made = yield* convertOldFile(disk, path, temporary, uuid, nowUs, onBad);
   try {
     const keptAs = keepFile(disk, path, OLD_NAME);
     disk.rename(temporary, path);
@@ -122,21 +124,21 @@ export function migrate(
 }
 
 /** Writes what the old file at `path` holds as a new storage.dat at `target`, verified; removes it when that fails. */
-export function convertOldFile(
+export function* convertOldFile(
   disk: Disk,
   path: string,
   target: string,
   uuid: Uint8Array,
   nowUs: number,
   onBad: OnBad = refuse(path),
-): Omit<Migration, 'keptAs'> {
+): Steps<Omit<Migration, 'keptAs'>> {
   if (disk.stat(target) !== null) disk.unlink(target);
   const file: DiskFile = disk.open(path, 'read');
   try {
-    const graph = readVersion2(file, onBad);
+    const graph = yield* readVersion2(file, onBad);
     const source = new Version2Source(file, graph, uuid);
-    const header = writeSnapshot(disk, target, source, { createdUs: nowUs });
-    verifySnapshotFile(disk, target);
+    const header = yield* written(disk, target, source, nowUs);
+    yield* verified(disk, target);
     return {
       concepts: header.conceptCount,
       edges: header.edgeCount,
@@ -152,6 +154,40 @@ export function convertOldFile(
     throw error;
   } finally {
     file.close();
+  }
+}
+
+function* written(
+  disk: Disk,
+  target: string,
+  source: Version2Source,
+  nowUs: number,
+): Steps<SnapshotHeader> {
+  let done = 0;
+  let total = 0;
+  const onProgress = (doneBytes: number, totalBytes: number): void => {
+    done = doneBytes;
+    total = totalBytes;
+  };
+  const writing = writeSnapshotInSteps(disk, target, source, { createdUs: nowUs, onProgress });
+  for (;;) {
+    const step = writing.next();
+    if (step.done === true) return step.value;
+    if (total > 0) yield { phase: 'writing', unit: 'bytes', done, total };
+  }
+}
+
+/** Every block. @throws DAMAGED */
+function* verified(disk: Disk, target: string): Steps<void> {
+  const snapshot = openSnapshotFile(disk, target);
+  const total = snapshot.header.fileBytes;
+  try {
+    const blocks = checkBlocks(snapshot, (error) => {
+      throw error;
+    });
+    for (const done of blocks) yield { phase: 'verifying', unit: 'bytes', done, total };
+  } finally {
+    snapshot.file.close();
   }
 }
 

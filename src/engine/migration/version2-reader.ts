@@ -24,6 +24,7 @@ import {
   V2_VECTOR_BYTES,
   type Version2Header,
 } from '../format/version2.js';
+import type { StepProgress, Steps } from '../steps.js';
 import { FileWindow } from './file-window.js';
 import { KeyTable, PairTable } from './key-table.js';
 
@@ -31,6 +32,8 @@ import { KeyTable, PairTable } from './key-table.js';
 const MAX_CONTENT_BYTES = 1 << 20;
 const MAX_DIMENSION = 4096;
 const WINDOW_BYTES = 2 << 20;
+/** Records between two steps, less one: a millisecond or two. */
+const STEP_MASK = 4095;
 
 export type BadKind = 'header' | 'concept' | 'association' | 'vector' | 'file';
 
@@ -89,7 +92,7 @@ export class Version2Graph {
 }
 
 /** `file` is one of version 2 (`isVersion2`). @throws DAMAGED when it has no header, and what `onBad` throws */
-export function readVersion2(file: DiskFile, onBad: OnBad): Version2Graph {
+export function* readVersion2(file: DiskFile, onBad: OnBad): Steps<Version2Graph> {
   const { size } = file.identity();
   const window = new FileWindow(file, WINDOW_BYTES);
   const head = window.at(0, Math.min(size, V2_HEADER_BYTES));
@@ -105,7 +108,9 @@ export function readVersion2(file: DiskFile, onBad: OnBad): Version2Graph {
   const reading = new Reading(window, header, onBad);
   reading.header();
   // One that lost its place cannot say where anything behind it begins.
-  if (reading.concepts() && reading.edges() && reading.vectors()) reading.end();
+  if ((yield* reading.concepts()) && (yield* reading.edges()) && (yield* reading.vectors())) {
+    reading.end();
+  }
   return reading.graph;
 }
 
@@ -162,10 +167,11 @@ class Reading {
   }
 
   /** False: it lost its place. */
-  concepts(): boolean {
+  *concepts(): Steps<boolean> {
     const { window, graph, head, table, key } = this;
     const { bytes, view } = window;
     for (let index = 0; index < head.concepts; index++) {
+      if ((index & STEP_MASK) === STEP_MASK) yield this.progress();
       const offset = this.position;
       if (!this.hasRoom('concept', index, V2_CONCEPT_BYTES, head.concepts)) return false;
       let at = window.at(offset, V2_CONCEPT_BYTES);
@@ -223,12 +229,13 @@ class Reading {
     return true;
   }
 
-  edges(): boolean {
+  *edges(): Steps<boolean> {
     const { window, graph, head } = this;
     const { view } = window;
     const { sources, targets, edgeConfidences } = graph;
     const pairs = new PairTable(sources, targets, sources.length);
     for (let index = 0; index < head.edges; index++) {
+      if ((index & STEP_MASK) === STEP_MASK) yield this.progress();
       const offset = this.position;
       if (!this.hasRoom('association', index, V2_EDGE_BYTES, head.edges)) return false;
       this.position += V2_EDGE_BYTES;
@@ -263,10 +270,11 @@ class Reading {
     return true;
   }
 
-  vectors(): boolean {
+  *vectors(): Steps<boolean> {
     const { window, graph, head } = this;
     const { bytes, view } = window;
     for (let index = 0; index < head.vectors; index++) {
+      if ((index & STEP_MASK) === STEP_MASK) yield this.progress();
       const offset = this.position;
       if (!this.hasRoom('vector', index, V2_VECTOR_BYTES, head.vectors)) return false;
       let at = window.at(offset, V2_VECTOR_BYTES);
@@ -328,6 +336,11 @@ class Reading {
     if (position === window.size) return;
     const what = `${window.size - position} bytes behind the end of what the header counts`;
     this.onBad({ kind: 'file', index: null, offset: position, what });
+  }
+
+  private progress(): StepProgress {
+    const { position, window } = this;
+    return { phase: 'reading the old file', unit: 'bytes', done: position, total: window.size };
   }
 
   private bad(kind: BadKind, index: number, offset: number, what: string): void {

@@ -119,6 +119,8 @@ export class VectorIndex {
     const { options, dimension, indexedCount, fileBytes } = this;
     return {
       indexed: indexedCount,
+      // A slot that changed while it was in flight waits in both.
+      queued: this.off ? 0 : this.changed.length + this.inFlight.size,
       precision: options.precision,
       residentBytes: Math.round(indexedCount * residentBytesPerVector(dimension, options)),
       fileBytes,

@@ -21,6 +21,8 @@ export interface VectorQuery {
 export interface VectorIndexStats {
   /** Vectors that the index finds; those that it does not know yet are scanned. */
   readonly indexed: number;
+  /** Vectors, and vectors gone, that the index is still to be told of or to place. */
+  readonly queued: number;
   readonly precision: VectorPrecision;
   /** Bytes that the index takes in memory; and those of its file, 0 when there is none. */
   readonly residentBytes: number;
