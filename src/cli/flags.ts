@@ -121,13 +121,9 @@ export function integer(min: number, max: number): Parse<number> {
 export function fileSetting(
   name: string,
   summary: string,
-  defaultHelp?: string,
+  options: Pick<SettingOptions, 'defaultHelp' | 'env'> = {},
 ): OptionFlag<string | undefined> {
-  return setting(name, text('the path of a file'), {
-    summary,
-    helpValue: 'FILE',
-    ...(defaultHelp === undefined ? {} : { defaultHelp }),
-  });
+  return setting(name, text('the path of a file'), { summary, helpValue: 'FILE', ...options });
 }
 
 /** A flag without a value. */
@@ -169,7 +165,9 @@ export const storagePathFlag = setting('storage', text('the path of a directory'
 /** How the server is spoken to; they do nothing for a store in a directory. */
 const connectionFlags = {
   tls: switchFlag('tls', 'Speak TLS with the server. Any --tls-... means it, too.'),
-  'tls-ca': fileSetting('tls-ca', 'Trust certificates of this authority.', 'Node’s own list'),
+  'tls-ca': fileSetting('tls-ca', 'Trust certificates of this authority.', {
+    defaultHelp: 'Node’s own list',
+  }),
   'tls-cert': fileSetting('tls-cert', 'Show this certificate to a server that asks for one.'),
   'tls-key': fileSetting('tls-key', 'The key of --tls-cert.'),
   'tls-server-name': setting('tls-server-name', text('a host name'), {

@@ -16,7 +16,7 @@ export interface Logger {
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   /** cause: what was thrown; its stack follows the message. */
-  error(message: string, cause?: unknown): void;
+  error(message: string, cause?: unknown, fields?: LogFields): void;
 }
 
 export interface LoggerOptions {
@@ -52,8 +52,8 @@ export async function stderrLogger({ format, level }: LoggerOptions): Promise<Lo
     warn: (message, fields = {}) => {
       write('warn', message, fields);
     },
-    error: (message, cause) => {
-      write('error', message, {}, cause === undefined ? undefined : describe(cause));
+    error: (message, cause, fields = {}) => {
+      write('error', message, fields, cause === undefined ? undefined : describe(cause));
     },
   };
 }

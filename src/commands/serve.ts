@@ -2,12 +2,13 @@ import { resolve } from 'node:path';
 import { reportFailure } from '../cli/failure.js';
 import { fileSetting, integer, jsonFlag, setting, storagePathFlag, text } from '../cli/flags.js';
 import { terminationSignal } from '../cli/interrupt.js';
-import { parseLogFormat, parseLogLevel, stderrLogger } from '../cli/logger.js';
+import { parseLogFormat, parseLogLevel, stderrLogger, type Logger } from '../cli/logger.js';
 import { SutraCommand } from '../cli/sutra-command.js';
 import { safeJson, safeLine } from '../cli/text.js';
 import { EXIT, SutraError, toSutraError } from '../errors.js';
 import type { Tokens } from '../server/access.js';
 import type { TlsIdentity } from '../server/tls.js';
+import type { OnProgress } from '../storage/maintenance.js';
 import { DEFAULT_PORT, reachableAddress } from '../storage/address.js';
 import { DEFAULT_STORAGE_PATH } from '../storage/open.js';
 import { readPem, serverTokens } from '../storage/secrets.js';
@@ -26,13 +27,17 @@ import {
 import { VERSION } from '../version.js';
 
 const DEFAULT_HOST = '0.0.0.0';
+/** Not SUTRA_TLS_CERT, which is what clients show: one environment may hold both. */
+const SERVE_TLS_CERT = 'SUTRA_SERVE_TLS_CERT';
 /** Metrics tell much and ask for no token: on this machine only, unless told otherwise. */
 const DEFAULT_METRICS_HOST = '127.0.0.1';
 const DEFAULT_SLOW_MS = 1_000;
 /** Container runtimes kill ten seconds after SIGTERM; the last group commit and the seal need some of them. */
 const DRAIN_MS = 8_000;
+const RELOAD = { event: 'reload' };
 /** An opening that takes longer, such as a long replay, is worth a line in the log. */
 const SLOW_OPEN_MS = 1_000;
+const MIGRATION_LINE_MS = 5_000;
 
 export default class Serve extends SutraCommand {
   static override summary = 'Serve a store to many clients over gRPC.';
@@ -137,8 +142,9 @@ export default class Serve extends SutraCommand {
     'tls-cert': fileSetting(
       'tls-cert',
       'Speak TLS, and show this certificate (PEM, with its chain).',
+      { env: SERVE_TLS_CERT },
     ),
-    'tls-key': fileSetting('tls-key', 'The key of --tls-cert.'),
+    'tls-key': fileSetting('tls-key', 'The key of --tls-cert.', { env: 'SUTRA_SERVE_TLS_KEY' }),
     'tls-client-ca': fileSetting(
       'tls-client-ca',
       'Let in only clients that show a certificate of this authority.',
@@ -159,8 +165,10 @@ export default class Serve extends SutraCommand {
     const { flags } = await this.parse(Serve);
     const reloadable = ['token-file', 'read-token-file', 'tls-cert'] as const;
     const hasFiles = reloadable.some((name) => flags[name] !== undefined);
+    // A service manager reloads with SIGHUP; a terminal that closes ends what runs in it.
+    const reloads = hasFiles || (process.env['NOTIFY_SOCKET'] ?? '') !== '';
     let reload = (): void => undefined;
-    const signal = terminationSignal(hasFiles ? () => reload() : undefined);
+    const signal = terminationSignal(reloads ? () => reload() : undefined);
     // A daemon whose stdout has lost its reader keeps serving: only start-up writes there.
     process.stdout.removeAllListeners('error').on('error', () => undefined);
     const logger = await stderrLogger({
@@ -228,6 +236,7 @@ export default class Serve extends SutraCommand {
       ...(vectorConnectivity === undefined ? {} : { vectorConnectivity }),
       ...(vectorEfConstruction === undefined ? {} : { vectorEfConstruction }),
       logger,
+      onMigration: migrationLines(logger),
     }).finally(() => {
       clearTimeout(opening);
     });
@@ -255,13 +264,18 @@ export default class Serve extends SutraCommand {
       logger,
     );
     reload = () => {
+      if (!hasFiles) {
+        logger.info('nothing to read again: there are no files of tokens or certificates', RELOAD);
+        return;
+      }
       readSecrets(flags)
         .then((fresh) => {
           server.replaceSecrets(fresh);
-          logger.info('tokens and certificates were read again');
+          logger.info('tokens and certificates were read again', RELOAD);
         })
         .catch((error: unknown) => {
-          logger.warn(`tokens and certificates stay as they were: ${toSutraError(error).message}`);
+          const why = toSutraError(error).message;
+          logger.warn(`tokens and certificates stay as they were: ${why}`, RELOAD);
         });
     };
 
@@ -298,6 +312,11 @@ export default class Serve extends SutraCommand {
     manager.ready(message);
     const warning = exposures.exposureWarning(exposure);
     if (warning !== null) logger.warn(warning);
+    if (!exposure.tls && (process.env['SUTRA_TLS_CERT'] ?? '') !== '') {
+      logger.warn(
+        `TLS is off: SUTRA_TLS_CERT is what clients show; serve reads ${SERVE_TLS_CERT} and SUTRA_SERVE_TLS_KEY`,
+      );
+    }
 
     const failure = await Promise.race([aborted(signal), storage.failed]);
     if (failure !== undefined) {
@@ -319,6 +338,22 @@ export default class Serve extends SutraCommand {
       { event: 'stop', duration_ms: drainMs, abandoned_calls: abandonedCalls, written },
     );
   }
+}
+
+/** Lines for the log while an old storage.dat is brought over: every few seconds one. */
+function migrationLines(logger: Logger): OnProgress {
+  let toldAt = performance.now();
+  return ({ phase, done, total }) => {
+    const now = performance.now();
+    if (now - toldAt < MIGRATION_LINE_MS) return;
+    toldAt = now;
+    logger.info(`bringing storage.dat over from version 2: ${phase}, ${done} of ${total} bytes`, {
+      event: 'migrating',
+      phase,
+      bytes: done,
+      total_bytes: total,
+    });
+  };
 }
 
 interface SecretFlags {

@@ -32,8 +32,8 @@ const logger: Logger = {
   warn: (message, fields = {}) => {
     post({ kind: 'log', level: 'warn', message, fields });
   },
-  error: (message) => {
-    post({ kind: 'log', level: 'error', message });
+  error: (message, _cause, fields = {}) => {
+    post({ kind: 'log', level: 'error', message, fields });
   },
 };
 

@@ -23,7 +23,14 @@ export function removeLeftovers(directory: string, environment: Environment): vo
             ? 'a migration'
             : 'a checkpoint or compaction';
       disk.unlink(join(directory, name));
-      logger.warn(`${directory}: ${what} was interrupted before it took effect; this is as it was`);
+      logger.warn(
+        `${directory}: ${what} was interrupted before it took effect; this is as it was`,
+        {
+          event: 'interrupted',
+          what,
+          file: name,
+        },
+      );
     } else if (
       name === INDEX_TEMP_NAME ||
       name === `${PREVIOUS_NAME}.tmp` ||

@@ -3,7 +3,8 @@ export interface Logger {
   /** fields: the message's figures, for logs that machines read. */
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
-  error(message: string): void;
+  /** cause: what was thrown, where it says more than the message. */
+  error(message: string, cause?: unknown, fields?: LogFields): void;
 }
 
 export type LogFields = Readonly<Record<string, string | number | boolean>>;

@@ -101,10 +101,16 @@ function openBase(
       logger.error(
         `${error.message}; falling back to ${PREVIOUS_NAME} and the log behind it. ` +
           'Keep a copy of the damaged file, and run `sutra verify`.',
+        undefined,
+        { event: 'fallback', file: path, reason: error.message },
       );
     }
   } else if (hasPrevious) {
-    logger.error(`${path} is missing; falling back to ${PREVIOUS_NAME} and the log behind it.`);
+    logger.error(
+      `${path} is missing; falling back to ${PREVIOUS_NAME} and the log behind it.`,
+      undefined,
+      { event: 'fallback', file: path, reason: 'missing' },
+    );
   } else {
     return { base: null, usedPrevious: false };
   }
@@ -359,11 +365,21 @@ export function prepareTail(
   nowUs: number,
   logger: Logger,
 ): LogPosition {
+  tellRecovery(directory, recovered, logger);
   const { files, torn, position, state } = recovered;
   let next = position;
   if (torn?.offset === 0) {
     const path = files.path(torn.ordinal);
-    logger.warn(`${path}: torn tail (${torn.reason}); kept as ${segmentName(torn.ordinal)}.torn`);
+    const keptAs = `${segmentName(torn.ordinal)}.torn`;
+    logger.warn(`${path}: torn tail (${torn.reason}); kept as ${keptAs}`, {
+      event: 'torn_tail',
+      file: path,
+      offset: 0,
+      bytes: files.get(torn.ordinal).identity().size,
+      sequence: state.sequence,
+      kept_as: keptAs,
+      reason: torn.reason,
+    });
     disk.rename(path, `${path}.torn`);
     files.closeAll();
     disk.syncDirectory(directory);
@@ -372,10 +388,21 @@ export function prepareTail(
     const path = files.path(next.ordinal);
     const size = files.get(next.ordinal).identity().size;
     if (size > next.offset) {
+      const keptAs = `${segmentName(next.ordinal)}.torn`;
+      const reason = torn?.reason ?? 'bytes behind the end';
+      const bytes = size - next.offset;
       logger.warn(
-        `${path}: torn tail at offset ${next.offset} (${torn?.reason ?? 'bytes behind the end'}): ` +
-          `${size - next.offset} bytes behind sequence ${state.sequence} kept as ` +
-          `${segmentName(next.ordinal)}.torn`,
+        `${path}: torn tail at offset ${next.offset} (${reason}): ${bytes} bytes behind sequence ` +
+          `${state.sequence} kept as ${keptAs}`,
+        {
+          event: 'torn_tail',
+          file: path,
+          offset: next.offset,
+          bytes,
+          sequence: state.sequence,
+          kept_as: keptAs,
+          reason,
+        },
       );
       copyRange(disk, path, next.offset, size, `${path}.torn`);
     }
@@ -457,4 +484,24 @@ function discard(disk: Disk, path: string): void {
   } catch {
     // The error that led here is the one to tell; what stays is replaced or recognised at the next opening.
   }
+}
+
+/** A writer that ended in order says so in the log; what ended otherwise was recovered, and that is worth a line. */
+function tellRecovery(directory: string, recovered: Recovered, logger: Logger): void {
+  if (recovered.position === null || recovered.closed) return;
+  const { replayed, logBytes, state } = recovered;
+  logger.info(
+    `${directory}: the last writer did not end in order; recovered ${replayed} writes from ${logBytes} bytes ` +
+      `of log, up to sequence ${state.sequence}`,
+    {
+      event: 'recovery',
+      replayed,
+      log_bytes: logBytes,
+      sequence: state.sequence,
+      concepts: state.conceptCount,
+      associations: state.edgeCount,
+      torn_tail: recovered.torn !== null,
+      used_previous: recovered.usedPrevious,
+    },
+  );
 }

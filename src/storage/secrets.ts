@@ -68,16 +68,12 @@ export async function serverTokens(
   return [checkedToken(text.trim(), environmentName(source))];
 }
 
+/** The first of a file: where a server and its clients share one, it holds several while one replaces another. */
 async function clientToken(
   file: string | undefined,
   text: string | undefined,
 ): Promise<string | undefined> {
-  const [token, ...others] = await serverTokens(file, text, 'token-file');
-  if (others.length > 0 && file !== undefined) {
-    throw new SutraError('INVALID_ARGUMENT', `token-file: ${file} holds more than one token`, {
-      hint: 'A server may know several; a client gives one.',
-    });
-  }
+  const [token] = await serverTokens(file, text, 'token-file');
   return token;
 }
 

@@ -1,26 +1,16 @@
 /** TLS and tokens as an operator sets them up: files, environment, exit codes, and replacing them while serving. */
 
-import { chmodSync, copyFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { errorOf, jsonOf } from '../support/command.js';
 import { runSutra, startServe, temporaryDirectory } from '../support/fixture.js';
-
-const FULL = 'full-token-0123456789';
-const READ = 'read-token-0123456789';
-
-function certificate(name: string): string {
-  return fileURLToPath(new URL(`../support/certificates/${name}`, import.meta.url));
-}
-
-/** A file with this in it that only its owner may read. */
-function secretFile(text: string, mode = 0o600): string {
-  const path = join(temporaryDirectory('secret'), 'token');
-  writeFileSync(path, text, { mode: 0o600 });
-  chmodSync(path, mode);
-  return path;
-}
+import {
+  certificate,
+  FULL_TOKEN as FULL,
+  READ_TOKEN as READ,
+  secretFile,
+} from '../support/secrets.js';
 
 test('TLS and tokens by flags and by environment; SIGHUP reads both again', async () => {
   const directory = temporaryDirectory('tls');
@@ -68,6 +58,42 @@ test('TLS and tokens by flags and by environment; SIGHUP reads both again', asyn
   expect(await runSutra(['learn', 'c'], renewed)).toMatchObject({ code: 0 });
   expect(await server.stop()).toBe(0);
   expect(server.stdout + server.stderr).not.toMatch(/token-0123456789/);
+});
+
+test('one environment for a server and its clients: to each its own certificate', async () => {
+  const env = {
+    SUTRA_SERVE_TLS_CERT: certificate('server.pem'),
+    SUTRA_SERVE_TLS_KEY: certificate('server.key'),
+    SUTRA_TLS_CLIENT_CA: certificate('authority.pem'),
+    SUTRA_TLS_CA: certificate('authority.pem'),
+    SUTRA_TLS_CERT: certificate('client.pem'),
+    SUTRA_TLS_KEY: certificate('client.key'),
+    // While one replaces another: the server knows both, its clients give the first.
+    SUTRA_TOKEN_FILE: secretFile(`${FULL}\nold-token-0123456789\n`),
+  };
+  const server = await startServe([], { env });
+  expect(server.stdout).toContain('security      mTLS, token');
+  expect(server.stderr).not.toContain('warn');
+  const remote = ['--server', server.address];
+  expect(await runSutra(['learn', 'a', ...remote], { env })).toMatchObject({ code: 0 });
+  const old = { env: { ...env, SUTRA_TOKEN_FILE: '', SUTRA_TOKEN: 'old-token-0123456789' } };
+  expect(await runSutra(['learn', 'b', ...remote], old)).toMatchObject({ code: 0 });
+  const stranger = { env: { ...env, SUTRA_TLS_CERT: '', SUTRA_TLS_KEY: '' } };
+  expect(await errorOf(['query', 'a', ...remote], 3, stranger)).toMatchObject({
+    code: 'UNREACHABLE',
+  });
+  expect(await server.stop()).toBe(0);
+});
+
+test('the certificate of clients does not make a server speak TLS, and it says so', async () => {
+  const env = {
+    SUTRA_TLS_CERT: certificate('client.pem'),
+    SUTRA_TLS_KEY: certificate('client.key'),
+  };
+  const server = await startServe([], { env });
+  expect(server.stdout).toContain('security      none');
+  await expect.poll(() => server.stderr, { timeout: 20_000 }).toContain('SUTRA_SERVE_TLS_CERT');
+  expect(await server.stop()).toBe(0);
 });
 
 test('an open bind without a token is warned of, once', async () => {

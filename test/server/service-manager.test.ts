@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, describe, expect, test } from 'vitest';
 
-import { BIN, PROJECT_ROOT, startServe, temporaryDirectory } from '../support/fixture.js';
+import { BIN, PROJECT_ROOT, runSutra, startServe, temporaryDirectory } from '../support/fixture.js';
 
 const LISTENER = `
 import socket, sys
@@ -65,6 +65,17 @@ describe('sd_notify', () => {
     },
   );
 
+  test('a reload without anything to read again leaves it serving', async () => {
+    const socket = join(temporaryDirectory('notify'), 'socket');
+    const next = await listen(socket);
+    const server = await startServe([], { env: { NOTIFY_SOCKET: socket } });
+    expect(await next()).toContain('READY=1');
+    process.kill(server.pid, 'SIGHUP');
+    await expect.poll(() => server.stderr, { timeout: 20_000 }).toContain('nothing to read again');
+    expect(await runSutra(['health', '--server', server.address])).toMatchObject({ code: 0 });
+    expect(await server.stop()).toBe(0);
+  });
+
   test('a watchdog that is meant for another process is not answered', async () => {
     const socket = join(temporaryDirectory('notify'), 'socket');
     const next = await listen(socket);
@@ -111,9 +122,15 @@ describe('deploy/systemd', () => {
       readFileSync(join(PROJECT_ROOT, 'oclif.manifest.json'), 'utf8'),
     ) as { commands: Record<string, { flags: Record<string, { env?: string }> }> };
     const known = Object.values(commands['serve']?.flags ?? {}).map(({ env }) => env);
-    const names = [...`${unit}\n${read('sutra.env')}`.matchAll(/\b(SUTRA_[A-Z_]+)=/g)];
+    const settings = read('sutra.env');
+    const names = [...`${unit}\n${settings}`.matchAll(/\b(SUTRA_[A-Z_]+)=/g)];
     expect(names.length).toBeGreaterThan(4);
     for (const [, name] of names) expect(known).toContain(name);
+    // All that says who may come in is there to be filled in.
+    for (const flag of ['tls-cert', 'tls-key', 'tls-client-ca', 'token-file', 'read-token-file']) {
+      expect(settings).toContain(`\n#${commands['serve']?.flags[flag]?.env ?? flag}=`);
+    }
+    expect(unit).toMatch(/^ExecReload=\/bin\/kill -HUP \$MAINPID$/m);
     expect(unit).toMatch(/^Type=notify$/m);
     expect(unit).toMatch(/^Restart=on-failure$/m);
     // A write that the disk refused (1) and a lock that is held (7) may be better the next time.
