@@ -2,6 +2,7 @@
 # What the tests use beside Node, fetched where it is missing (Debian and its kin; root, or sudo that asks nothing):
 # - python3-grpcio, a gRPC client that is not ours; as Debian packages it, that is, for Debian's own Python
 # - a C compiler for a library that fails syncs, and mkfs for a small disk to fill (test/crash)
+# - curl, ss, ping and nc, which OPERATIONS tells its readers to use
 # - real shells for completion, tmux for `sutra top`, systemd's parser for the unit, groff for the manual page, openssl
 # - prometheus and promtool for the rules and the metrics: unpacked beside node_modules, for its package would start a daemon
 # Where nothing can be fetched it says what is missing and goes on: the tests that need it fail and name it.
@@ -20,6 +21,10 @@ command -v fish >/dev/null || packages+=(fish)
 command -v systemd-analyze >/dev/null || packages+=(systemd)
 command -v groff >/dev/null || packages+=(groff-base)
 command -v col >/dev/null || packages+=(bsdextrautils)
+command -v curl >/dev/null || packages+=(curl)
+command -v ss >/dev/null || packages+=(iproute2)
+command -v ping >/dev/null || packages+=(iputils-ping)
+command -v nc >/dev/null || packages+=(netcat-openbsd)
 unpacked=node_modules/.cache/sutra-test-tools
 prometheus=()
 if [ ! -x "$unpacked/usr/bin/promtool" ] && ! command -v promtool >/dev/null; then prometheus=(prometheus); fi
