@@ -130,14 +130,15 @@ async function besideHonest(label: string, attack: () => Promise<string>): Promi
   } finally {
     clearInterval(sampler);
   }
-  const { calls, failures, p99 } = await honest.measured();
+  let { calls, failures, p99 } = await honest.measured();
+  // On a busy machine the attack may have been over before one of its calls was.
+  while (calls === 0 && failures.length === 0) ({ calls, failures, p99 } = await honest.measured());
   peakMiB = Math.max(peakMiB, server.memoryMiB());
   process.stdout.write(
     `${label}: ${told}; memory ${restMiB.toFixed(0)} -> ${peakMiB.toFixed(0)} MiB; ${calls} honest calls, ` +
       `${failures.length} failed, p99 ${p99.toFixed(1)} ms, without ${alone.p99.toFixed(1)} ms\n`,
   );
   expect(failures).toEqual([]);
-  expect(calls).toBeGreaterThan(0);
   return peakMiB - restMiB;
 }
 
