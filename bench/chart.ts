@@ -78,7 +78,8 @@ interface Bar {
 }
 
 /** From the oldest Node to the newest. */
-export function chart(nodes: readonly NodeResults[]): string {
+export function chart(all: readonly NodeResults[]): string {
+  const nodes = all.filter((parts) => parts.some(hasPeers));
   const parts: string[] = [];
   let y = TOP;
   for (const panel of PANELS) {

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chart } from './chart.js';
 import type { Results } from './report.js';
-import { growthTable, measuredOn, measuredTable, type NodeResults } from './table.js';
+import { grownOn, growthTable, measuredOn, measuredTable, type NodeResults } from './table.js';
 
 export const PUBLISHED = join('bench', 'published');
 
@@ -53,12 +53,15 @@ export function documents(root: string, nodes: readonly NodeResults[]): Map<stri
       'README.md',
       between(read('README.md'), 'measured', `${measuredTable(nodes)}\n${measuredOn(nodes)}`),
     ],
-    [
-      'docs/PERFORMANCE.md',
-      between(read('docs/PERFORMANCE.md'), 'growth', nodes.map(growthTable).join('\n')),
-    ],
+    ['docs/PERFORMANCE.md', between(read('docs/PERFORMANCE.md'), 'growth', growth(nodes))],
     ['docs/bench.svg', chart(nodes)],
   ]);
+}
+
+/** The growth of every Node version it was measured on. */
+export function growth(nodes: readonly NodeResults[]): string {
+  const tables = nodes.map(growthTable).filter((table) => table !== '');
+  return `${tables.join('\n')}\n${grownOn(nodes)}`;
 }
 
 /** Replaces what stands between `<!-- NAME: ... -->` and `<!-- /NAME -->`. */

@@ -12,12 +12,13 @@ import { parseArgs } from 'node:util';
 import {
   byNode,
   documents,
+  growth,
   majorOf,
   PUBLISHED,
   publishedResults,
   readResults,
 } from './documents.js';
-import { growthTable, measuredOn, measuredTable } from './table.js';
+import { measuredOn, measuredTable } from './table.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -40,5 +41,4 @@ if (!flags.print) {
   }
 }
 const nodes = flags.print && given.length > 0 ? given : publishedResults(ROOT);
-const growth = nodes.map(growthTable).join('\n');
-process.stdout.write(`${measuredTable(nodes)}\n${measuredOn(nodes)}\n${growth}`);
+process.stdout.write(`${measuredTable(nodes)}\n${measuredOn(nodes)}\n${growth(nodes)}`);

@@ -129,8 +129,9 @@ const LINES: readonly Line[] = [
   },
 ];
 
-/** From the oldest Node to the newest. */
-export function measuredTable(nodes: readonly NodeResults[]): string {
+/** From the oldest Node to the newest; one on which none of it was measured is left out. */
+export function measuredTable(all: readonly NodeResults[]): string {
+  const nodes = all.filter((runs) => keyedRows(runs).some(([, { key }]) => !isGrowth(key)));
   const head = [
     'work',
     'bar',
@@ -144,10 +145,21 @@ export function measuredTable(nodes: readonly NodeResults[]): string {
   return markdown(head, body);
 }
 
-/** What the figures are of, under the table. */
+/** What the figures of that table are of. */
 export function measuredOn(nodes: readonly NodeResults[]): string {
+  return runsOf(nodes, (key) => !isGrowth(key));
+}
+
+/** What the figures of the growth tables are of. */
+export function grownOn(nodes: readonly NodeResults[]): string {
+  return runsOf(nodes, isGrowth);
+}
+
+/** A line for every run that has a row which is told of. */
+function runsOf(nodes: readonly NodeResults[], told: (key: string | undefined) => boolean): string {
   const lines = nodes.flatMap((runs) => {
-    const used = new Set(keyedRows(runs).map(([run]) => run));
+    const rows = keyedRows(runs).filter(([, { key }]) => told(key));
+    const used = new Set(rows.map(([run]) => run));
     return runs.filter((run) => used.has(run)).flatMap(aboutRun);
   });
   return `${lines.join('\n')}\n`;
@@ -162,6 +174,10 @@ function aboutRun({ machine, form, size, sections, skipped }: Results): string[]
     `- Node ${node.slice(1)}, commit ${commit}, ${at.slice(0, 10)}, the ${form} form (${of}, ${vectors}) of ${sections.join(', ')}; ${on}.`,
     ...skipped.map((line) => `- Not measured on Node ${node.slice(1)}: ${line}.`),
   ];
+}
+
+function isGrowth(key: string | undefined): boolean {
+  return GROWTH.test(key ?? '');
 }
 
 const GROWTH = /^growth\.(.+)\.(\d+)$/;
@@ -182,6 +198,7 @@ export function growthTable(runs: NodeResults): string {
     byFigure.set(what, figures.set(Number(size), { median, unit }));
     expected.set(what, /\(should be (.+)\)$/.exec(section)?.[1] ?? '');
   }
+  if (sizes.size === 0) return '';
   const columns = [...sizes].sort((a, b) => a - b);
   const head = [
     nodeOf(runs),

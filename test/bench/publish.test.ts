@@ -12,7 +12,14 @@ import { chart } from '../../bench/chart.js';
 import { between, byNode, documents, publishedResults } from '../../bench/documents.js';
 import type { Results } from '../../bench/report.js';
 import { SIZES } from '../../bench/sizes.js';
-import { compact, growthTable, inUnit, measuredOn, measuredTable } from '../../bench/table.js';
+import {
+  compact,
+  grownOn,
+  growthTable,
+  inUnit,
+  measuredOn,
+  measuredTable,
+} from '../../bench/table.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -146,6 +153,16 @@ describe('the table', () => {
       'should be',
     ]);
     expect(cellsOf(rows, 'flush')).toEqual(['flush', '200 ms', '2,500 ms', '12.5x', 'tenfold']);
+    expect(growthTable([older])).toBe('');
+  });
+
+  test('leaves out a Node on which only growth was measured, and growth is told of its own runs', () => {
+    const grown = resultsOf('v26.1.0', [{ key: 'growth.flush.100000', unit: 'ms', median: 2 }]);
+    expect(measuredTable([[older], [grown]])).toBe(measuredTable([[older]]));
+    expect(measuredOn([[older], [grown]])).toBe(measuredOn([[older]]));
+    expect(grownOn([[older], [grown]])).toContain('Node 26.1.0');
+    expect(grownOn([[older], [grown]])).not.toContain('Node 20.20.0');
+    expect(chart([[older], [grown]])).not.toContain('Node 26');
   });
 
   test('says figures shortly', () => {
