@@ -18,9 +18,17 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { afterAll } from 'vitest';
 import { BIN, PROJECT_ROOT, temporaryDirectory } from '../support/fixture.js';
 
 const run = promisify(execFile);
+const running = new Set<ChildProcess>();
+
+// What a test that failed has left.
+afterAll(() => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 const TIMEOUT_MS = 60_000;
 
 export interface Block {
@@ -160,11 +168,10 @@ export class Background {
   private look: () => void = () => undefined;
 
   constructor(private readonly child: ChildProcess) {
-    const kill = (): void => void child.kill('SIGKILL');
-    process.once('exit', kill);
+    running.add(child);
     this.closed = new Promise((resolve) => {
       child.once('close', (code) => {
-        process.off('exit', kill);
+        running.delete(child);
         resolve(code);
         this.look();
       });

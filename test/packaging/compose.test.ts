@@ -1,6 +1,6 @@
 /**
  * compose.yaml and what it mounts, as YAML (read by Debian's python3-yaml), against the rest of the repository. There is no
- * daemon where these tests run: this shows that the parts fit, not that they start.
+ * daemon where these tests run: this shows that the parts fit, not that they start. scripts/prove-image.sh has docker-compose read it.
  */
 
 import { execFileSync } from 'node:child_process';

@@ -1,6 +1,6 @@
 /**
  * The Dockerfile, instruction by instruction, against the facts of the package. There is no daemon and no registry of images
- * where these tests run, so this shows that what it names exists and fits; it does not build it.
+ * where these tests run, so this shows that what it names exists and fits. scripts/prove-image.sh builds it, and runs it.
  */
 
 import { existsSync, readFileSync } from 'node:fs';
