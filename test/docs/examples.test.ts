@@ -202,7 +202,7 @@ test('the commands of OPERATIONS', async () => {
     expect(printed).toMatch(expected);
   }
   expect(JSON.parse(await reader.desk.shell('cat bench.json'))).toMatchObject({ pass: true });
-}, 180_000);
+}, 300_000);
 
 test('OPERATIONS has no command that nothing runs, in its sentences neither', async () => {
   const blocks = blocksOf(OPERATIONS);
@@ -238,4 +238,4 @@ test('OPERATIONS has no command that nothing runs, in its sentences neither', as
   const desk = new Desk();
   await desk.shell('sutra learn dog "a domestic animal"');
   for (const command of left) await IN_SENTENCES[command]?.(desk, command);
-});
+}, 120_000);

@@ -29,7 +29,7 @@ afterAll(() => {
   for (const child of running) child.kill('SIGKILL');
 });
 
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 120_000;
 
 export interface Block {
   /** `sh`, `js`, `console` or another language. */

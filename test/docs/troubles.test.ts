@@ -220,5 +220,5 @@ describe('When something is wrong', () => {
       .filter((span) => !/^--|^(sutra|grpcurl) /.test(span));
     const known = [...trouble.reads, ...(trouble.names ?? [])];
     expect([...new Set(spans)].sort()).toEqual([...new Set(known)].sort());
-  });
+  }, 180_000);
 });
