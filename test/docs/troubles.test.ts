@@ -187,38 +187,42 @@ test('every entry has its trouble, and every trouble its entry', () => {
 
 describe('When something is wrong', () => {
   // They wait more than they work.
-  test.concurrent.each(entries)('$name', async ({ name, block }) => {
-    const trouble = TROUBLES[name];
-    if (trouble === undefined) throw new Error(`no such trouble: ${name}`);
-    const desk = new Desk();
-    await desk.shell('sutra learn dog "a domestic animal"');
-    const server = await trouble.make(desk);
-    // Nothing listens on port 1.
-    const port = (await server?.shows(LISTENING)) ?? '1';
-    const lines = linesOf(block).map((line) =>
-      line
-        .replaceAll('localhost:50051', `127.0.0.1:${port}`)
-        .replaceAll('localhost 50051', `127.0.0.1 ${port}`)
-        .replaceAll(':50051', `:${port}`)
-        .replaceAll('--port 50051', `--port ${port} --host 127.0.0.1`),
-    );
-    const printed = [];
-    for (const line of lines) printed.push(await desk.type(line));
-    await server?.stop();
+  test.concurrent.each(entries)(
+    '$name',
+    async ({ name, block }) => {
+      const trouble = TROUBLES[name];
+      if (trouble === undefined) throw new Error(`no such trouble: ${name}`);
+      const desk = new Desk();
+      await desk.shell('sutra learn dog "a domestic animal"');
+      const server = await trouble.make(desk);
+      // Nothing listens on port 1.
+      const port = (await server?.shows(LISTENING)) ?? '1';
+      const lines = linesOf(block).map((line) =>
+        line
+          .replaceAll('localhost:50051', `127.0.0.1:${port}`)
+          .replaceAll('localhost 50051', `127.0.0.1 ${port}`)
+          .replaceAll(':50051', `:${port}`)
+          .replaceAll('--port 50051', `--port ${port} --host 127.0.0.1`),
+      );
+      const printed = [];
+      for (const line of lines) printed.push(await desk.type(line));
+      await server?.stop();
 
-    const shown = printed.map(({ code, text }, i) => `$ ${lines[i] ?? ''}\n${text}[${code}]`);
-    const all = shown.join('\n');
-    expect(
-      printed.map(({ code }) => code),
-      all,
-    ).toEqual(trouble.codes ?? lines.map(() => 0));
-    for (const phrase of trouble.reads) expect(all).toContain(phrase);
+      const shown = printed.map(({ code, text }, i) => `$ ${lines[i] ?? ''}\n${text}[${code}]`);
+      const all = shown.join('\n');
+      expect(
+        printed.map(({ code }) => code),
+        all,
+      ).toEqual(trouble.codes ?? lines.map(() => 0));
+      for (const phrase of trouble.reads) expect(all).toContain(phrase);
 
-    // And the entry says no more than that.
-    const spans = [...block.after.matchAll(/`([^`]+)`/g)]
-      .map(([, span = '']) => span.replaceAll(/\s+/g, ' '))
-      .filter((span) => !/^--|^(sutra|grpcurl) /.test(span));
-    const known = [...trouble.reads, ...(trouble.names ?? [])];
-    expect([...new Set(spans)].sort()).toEqual([...new Set(known)].sort());
-  }, 180_000);
+      // And the entry says no more than that.
+      const spans = [...block.after.matchAll(/`([^`]+)`/g)]
+        .map(([, span = '']) => span.replaceAll(/\s+/g, ' '))
+        .filter((span) => !/^--|^(sutra|grpcurl) /.test(span));
+      const known = [...trouble.reads, ...(trouble.names ?? [])];
+      expect([...new Set(spans)].sort()).toEqual([...new Set(known)].sort());
+    },
+    180_000,
+  );
 });
