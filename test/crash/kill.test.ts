@@ -23,6 +23,8 @@ const KILLS = Number(process.env['SUTRA_KILLS'] ?? 40);
 const SERVER_KILLS = Math.ceil(KILLS / 8);
 /** Low, so that a checkpoint is nearly always under way. */
 const THRESHOLD = 150;
+/** In the long form. */
+const TOLD_EVERY = 500;
 /** More than a writer gets through before it is killed. */
 const CALLS_AHEAD = 3000;
 
@@ -80,6 +82,9 @@ describe('kill -9', () => {
         } catch (error) {
           const message = error instanceof Error ? error.message : String(error);
           throw new Error(`${where}: ${message}`, { cause: error });
+        }
+        if ((kill + 1) % TOLD_EVERY === 0) {
+          console.log(`kill -9: ${kill + 1} writers so far, nothing lost, seed ${seed}`);
         }
       }
       const { sequence } = course.found;
