@@ -8,6 +8,7 @@ import { SutraError } from '../errors.js';
 import { crc32 } from './format/crc32.js';
 import { keyToId } from './format/id.js';
 import type { DiskFile } from './disk.js';
+import type { SegmentAhead } from './log/segment-ahead.js';
 import { Generation } from './memtable/generation.js';
 import { CONCEPT_ROW, entry, FLAGS, HIDES_LOWER } from './memtable/slot-map.js';
 import type { Snapshot } from './snapshot/snapshot.js';
@@ -202,6 +203,18 @@ export class Levels {
     return bytes;
   }
 
+  /** The same for one who reads in the order of the log, of a concept above the snapshot; valid until the next call. */
+  readContentAhead(slot: number, ahead: SegmentAhead): Uint8Array {
+    const g = this.generation(this.locate(slot));
+    const { row } = this;
+    const file = this.segmentFiles(g.contentFile(row));
+    const at = g.contentAt(row);
+    const length = g.contentLength(row);
+    const bytes = ahead.read(file, at, length);
+    checkPayload(file.path, at, bytes, length, g.contentCrc(row), 'content');
+    return bytes;
+  }
+
   /** Reads a live concept's vector into out[0..dimension); the concept has one. @throws DAMAGED */
   readVector(slot: number, out: Float32Array): void {
     let level = this.locate(slot);
@@ -236,16 +249,8 @@ export class Levels {
       if (got === 0) break;
       done += got;
     }
-    const found = done === target.length ? crc32(target) : -1;
-    if (found !== crc) {
-      throw new SutraError(
-        'DAMAGED',
-        `${file.path}: ${what} at offset ${at} is damaged: ` +
-          (found < 0
-            ? `got ${done} of ${target.length} bytes`
-            : `got checksum ${found}, expected ${crc}`),
-      );
-    }
+    const got = done === target.length ? target : target.subarray(0, done);
+    checkPayload(file.path, at, got, target.length, crc, what);
   }
 
   // --- associations ---
@@ -285,6 +290,26 @@ export class Levels {
     if (this.edgeLevel === LEVEL_BASE) return this.base!.outCreatedUs[this.edgeAt]!;
     return this.generation(this.edgeLevel).edgeCreatedUs(this.edgeAt);
   }
+}
+
+/** `bytes` is what came of a payload of `length`. */
+function checkPayload(
+  path: string,
+  at: number,
+  bytes: Uint8Array,
+  length: number,
+  crc: number,
+  what: string,
+): void {
+  const found = bytes.length === length ? crc32(bytes) : -1;
+  if (found === crc) return;
+  throw new SutraError(
+    'DAMAGED',
+    `${path}: ${what} at offset ${at} is damaged: ` +
+      (found < 0
+        ? `got ${bytes.length} of ${length} bytes`
+        : `got checksum ${found}, expected ${crc}`),
+  );
 }
 
 function utf8(bytes: Uint8Array): string {

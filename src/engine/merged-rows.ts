@@ -5,11 +5,13 @@
  */
 
 import { LEVEL_BASE, type Levels } from './levels.js';
+import { SegmentAhead } from './log/segment-ahead.js';
 import type { Generation } from './memtable/generation.js';
 import type { Snapshot } from './snapshot/snapshot.js';
 import type { ConceptRecord, EdgeRow } from './snapshot/snapshot-source.js';
 
 export class MergedRows {
+  private readonly logAhead = new SegmentAhead();
   private vector = new Float32Array(0);
   private vectorBytes = new Uint8Array(0);
 
@@ -26,7 +28,7 @@ export class MergedRows {
     if (levels.base !== null && levels.locate(slot) === LEVEL_BASE) {
       return levels.base.readContentAhead(slot);
     }
-    return levels.readContent(slot);
+    return levels.readContentAhead(slot, this.logAhead);
   }
 
   /** Of a slot that has one: little-endian float32, valid until the next call. @throws DAMAGED */
