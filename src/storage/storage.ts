@@ -458,7 +458,7 @@ export interface Storage {
   /**
    * Learns a stream of items, each by itself: one that is refused is named in its chunk's acknowledgement, and the others go
    * in. An acknowledgement comes once its chunk is durable, in order; the stream is read as acknowledgements are taken. When
-   * it throws, what was acknowledged is in, and what was sent behind that may be.
+   * it throws, what was acknowledged is in, and what was sent behind that may be, or a beginning of it.
    */
   ingest(items: IngestSource, options?: IngestOptions): AsyncIterable<IngestAck>;
   /**
