@@ -365,7 +365,6 @@ export function prepareTail(
   nowUs: number,
   logger: Logger,
 ): LogPosition {
-  tellRecovery(directory, recovered, logger);
   const { files, torn, position, state } = recovered;
   let next = position;
   if (torn?.offset === 0) {
@@ -440,6 +439,8 @@ export function prepareTail(
     disk.syncDirectory(directory);
     next = { ordinal, offset: SEGMENT_HEADER_BYTES, chain, nextSequence: firstSequence };
   }
+  // Only now: on a full disk it does not come to this.
+  tellRecovery(directory, recovered, logger);
   return next;
 }
 
