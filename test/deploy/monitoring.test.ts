@@ -172,7 +172,9 @@ test('a real Prometheus scrapes the server, and answers every expression', async
       const answer = await fetch(`http://${own}/api/v1/query?${query.toString()}`).catch(
         () => null,
       );
-      return answer === null ? null : ((await answer.json()) as QueryAnswer);
+      // While it starts it says in plain words that it is not ready.
+      if (answer === null || answer.status === 503) return null;
+      return (await answer.json()) as QueryAnswer;
     };
     for (;;) {
       const up = await ask('up{job="sutra"}');
