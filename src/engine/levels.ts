@@ -9,6 +9,7 @@ import { crc32 } from './format/crc32.js';
 import { keyToId } from './format/id.js';
 import type { DiskFile } from './disk.js';
 import type { SegmentAhead } from './log/segment-ahead.js';
+import { readFully } from './log/segment-reader.js';
 import { Generation } from './memtable/generation.js';
 import { CONCEPT_ROW, entry, FLAGS, HIDES_LOWER } from './memtable/slot-map.js';
 import type { Snapshot } from './snapshot/snapshot.js';
@@ -243,12 +244,7 @@ export class Levels {
     what: string,
   ): void {
     const file = this.segmentFiles(ordinal);
-    let done = 0;
-    while (done < target.length) {
-      const got = file.read(target, done, target.length - done, at + done);
-      if (got === 0) break;
-      done += got;
-    }
+    const done = readFully(file, target, 0, target.length, at);
     const got = done === target.length ? target : target.subarray(0, done);
     checkPayload(file.path, at, got, target.length, crc, what);
   }

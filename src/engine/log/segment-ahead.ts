@@ -5,6 +5,7 @@
  */
 
 import type { DiskFile } from '../disk.js';
+import { readFully } from './segment-reader.js';
 
 const WINDOW_BYTES = 256 * 1024;
 /** What lies between two payloads that follow each other: commands without a payload, frame headers. */
@@ -40,12 +41,6 @@ export class SegmentAhead {
     this.start = position;
     // Empty while it is being filled, in case that fails.
     this.length = 0;
-    let done = 0;
-    while (done < length) {
-      const got = file.read(this.buffer, done, length - done, position + done);
-      if (got === 0) break;
-      done += got;
-    }
-    this.length = done;
+    this.length = readFully(file, this.buffer, 0, length, position);
   }
 }
