@@ -44,11 +44,14 @@ export type ToIndexer =
   | { readonly kind: 'reset'; readonly dimension: number }
   | { readonly kind: 'save'; readonly sequence: number };
 
-/** What one search found, nearest first. */
-export interface FoundMessage {
-  readonly id: number;
+/** What a search found, nearest first, by distances that are as exact as the index's precision. */
+export interface Candidates {
   readonly slots: Uint32Array;
   readonly distances: Float32Array;
+}
+
+export interface FoundMessage extends Candidates {
+  readonly id: number;
 }
 
 export type FromIndexer =

@@ -16,6 +16,7 @@ import type { Disk } from '../disk.js';
 import { errorCode } from '../log/write-log.js';
 import { takeIndexFile, writeIndexFile, type StoredIndex } from './index-file.js';
 import type {
+  Candidates,
   FoundMessage,
   FromIndexer,
   IndexOptions,
@@ -273,7 +274,7 @@ export class Indexer {
     return { id, ...merge([found, ...this.searchQueue(query, count)], count) };
   }
 
-  private searchGraph(query: Float32Array, count: number): Found {
+  private searchGraph(query: Float32Array, count: number): Candidates {
     const { index, queued, removed } = this;
     const size = index.size();
     const outdated = queued.size + removed.size;
@@ -295,7 +296,7 @@ export class Indexer {
     }
   }
 
-  private searchQueue(query: Float32Array, count: number): Found[] {
+  private searchQueue(query: Float32Array, count: number): Candidates[] {
     const { dimension } = this;
     return this.queue.map(({ vectors, slots, next }) => {
       const rows = slots.length;
@@ -338,15 +339,10 @@ export class Indexer {
   }
 }
 
-interface Found {
-  readonly slots: Uint32Array;
-  readonly distances: Float32Array;
-}
-
-const NOTHING: Found = { slots: new Uint32Array(0), distances: new Float32Array(0) };
+const NOTHING: Candidates = { slots: new Uint32Array(0), distances: new Float32Array(0) };
 
 /** The best `count` of all, nearest first. */
-function merge(lists: readonly Found[], count: number): Found {
+function merge(lists: readonly Candidates[], count: number): Candidates {
   let total = 0;
   for (const list of lists) total += list.slots.length;
   const slots = new Uint32Array(total);

@@ -20,7 +20,7 @@ import type { Environment } from '../environment.js';
 import { ConceptRecord } from '../snapshot/snapshot-source.js';
 import type { State } from '../state.js';
 import { INDEX_NAME } from './index-file.js';
-import type { FromIndexer, IndexOptions, IndexPort } from './index-messages.js';
+import type { Candidates, FromIndexer, IndexOptions, IndexPort } from './index-messages.js';
 import { SearchJournal } from './search-journal.js';
 import { SlotQueue } from './slot-queue.js';
 import { SlotSet } from './slot-set.js';
@@ -47,12 +47,6 @@ const IDLE_SAVES = 6;
 const SAVE_BACKLOG_CHANGES = 100_000;
 const CLOSE_SAVE_MS = 5_000;
 const PROGRESS_MS = 10_000;
-
-export interface Candidates {
-  /** Nearest first, by distances that are as exact as the index's precision. */
-  readonly slots: Uint32Array;
-  readonly distances: Float32Array;
-}
 
 interface InFlight {
   readonly slots: Uint32Array;

@@ -9,8 +9,9 @@ import { SutraError } from '../../errors.js';
 import { checkBudget, type TraversalBudget } from '../graph/budget.js';
 import type { State } from '../state.js';
 import { atLeast, type ExactScan, type VectorRanking } from './exact-scan.js';
+import type { Candidates } from './index-messages.js';
 import { indexUs, scanUs } from './search-plan.js';
-import type { Candidates, VectorIndex } from './vector-index.js';
+import type { VectorIndex } from './vector-index.js';
 import type { VectorPrecision, VectorQuery } from './vector-query.js';
 import { VectorRows } from './vector-rows.js';
 
