@@ -19,6 +19,8 @@ import { writeSnapshot } from './snapshot/snapshot-writer.js';
 
 export interface CheckpointRequest {
   readonly directory: string;
+  /** Of the snapshot that the serving thread has; storage.dat, unless that was damaged since. */
+  readonly baseSequence: number;
   /** The sealed segment to apply through; the state at its end is what the new snapshot stands for. */
   readonly throughOrdinal: number;
   readonly sequence: number;
@@ -52,6 +54,7 @@ export function runCheckpoint(
   const recovered = recover(disk, directory, {
     durable: null,
     throughOrdinal: request.throughOrdinal,
+    frozenAt: request.baseSequence,
     logger,
   });
   const { state, files, uuid } = recovered;

@@ -190,9 +190,12 @@ export class Checkpointer {
     this.writtenBytes = 0;
     this.expectedBytes = 0;
     if (this.sealed === null) {
+      // Here, so that writes go on meanwhile; and between groups for one that has begun since.
+      await this.commits.forgetDone();
       await this.commits.betweenGroups(async () => {
+        await this.commits.forgetDone();
         const throughOrdinal = await log.roll();
-        state.levels.freeze();
+        state.freeze();
         this.sealed = {
           throughOrdinal,
           sequence: state.sequence,
@@ -208,6 +211,7 @@ export class Checkpointer {
     const job = environment.startCheckpoint(
       {
         directory: this.directory,
+        baseSequence: state.levels.base?.sequence ?? 0,
         ...sealed,
         nowUs: recordedUs(environment),
         pauseMs: this.flushing > 0 ? FLUSH_PAUSE_MS : BACKGROUND_PAUSE_MS,

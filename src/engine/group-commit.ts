@@ -123,6 +123,10 @@ export class GroupCommit {
   private nextSequence: number;
   private running: Promise<void> | null = null;
   private closing = false;
+  /** While associations of a forgotten concept are taken out beside everything else. Never rejects. */
+  private forgetting: Promise<void> | null = null;
+  /** Of forgets that are not answered yet. */
+  private readonly refusals = new Set<(error: SutraError) => void>();
   /** Dimension that a queued vector will set; 0 when none. */
   private pendingDimension = 0;
   /** Last frame that holds a forget. */
@@ -383,6 +387,7 @@ export class GroupCommit {
     this.closing = true;
     this.cancelTimer();
     while (this.running !== null) await this.running;
+    while (this.forgetting !== null) await this.forgetting;
     const { log } = this;
     if (log.broken !== null) {
       // Under interval only; whoever closes must not take it for synced.
@@ -622,15 +627,24 @@ export class GroupCommit {
     });
   }
 
+  /** Resolves when all that is forgotten is out, which may be some time behind its group. */
   private async enqueueForget(group: Group): Promise<{ sequence: number; associations: number }> {
     this.lastForgetFrame = group.frame;
-    let associations = 0;
-    group.forgets ??= new Map();
-    group.forgets.set(group.buffer.count - 1, (count) => {
-      associations = count;
+    let refuse: (error: SutraError) => void = () => undefined;
+    const counted = new Promise<number>((resolve, reject) => {
+      group.forgets ??= new Map();
+      group.forgets.set(group.buffer.count - 1, resolve);
+      refuse = reject;
     });
-    const receipt = await this.enqueue(group, 1);
-    return { sequence: receipt.firstSequence, associations };
+    // When its group fails nobody looks at it.
+    counted.catch(() => undefined);
+    this.refusals.add(refuse);
+    try {
+      const { firstSequence } = await this.enqueue(group, 1);
+      return { sequence: firstSequence, associations: await counted };
+    } finally {
+      this.refusals.delete(refuse);
+    }
   }
 
   // --- the pipeline ---
@@ -693,7 +707,10 @@ export class GroupCommit {
       // A rejection is looked at in the next turn of this loop; it must not count as unhandled before.
       nextAppending?.catch(() => undefined);
       try {
-        while (!this.applyCommands(group, payloadAt, ordinal)) await this.finishForget();
+        while (!this.applyCommands(group, payloadAt, ordinal)) {
+          await (this.forgetting ?? this.environment.pause());
+          if (this.log.broken !== null) throw this.log.broken;
+        }
         this.acknowledge(group, ordinal, offset, syncedThrough);
       } catch (error) {
         // The log is closed next, and must not be while a write of it is under way.
@@ -707,10 +724,10 @@ export class GroupCommit {
     }
   }
 
-  /** False: a forget took long enough for this turn. */
+  /** False: what is next waits for a forget, or for others to have a turn. */
   private applyCommands(group: Group, payloadAt: number, ordinal: number): boolean {
     const { buffer, forgets } = group;
-    return this.state.apply(
+    const isDone = this.state.apply(
       buffer.bytes,
       FRAME_HEADER_BYTES,
       buffer.payloadBytes,
@@ -724,18 +741,34 @@ export class GroupCommit {
           },
       true,
     );
+    if (this.state.isForgetting) this.forgetting ??= this.finishForget();
+    return isDone;
   }
 
-  /** Takes a concept's many associations out in slices, so that reads go on; writes behind it wait. */
+  /** Takes a concept's many associations out in slices, so that reads and most writes go on. */
   private async finishForget(): Promise<void> {
     const { environment, state } = this;
-    for (;;) {
-      await environment.pause();
-      const until = environment.nowMs() + FORGET_SLICE_MS;
-      do {
-        if (state.continueForget()) return;
-      } while (environment.nowMs() < until);
+    try {
+      for (;;) {
+        await environment.pause();
+        const until = environment.nowMs() + FORGET_SLICE_MS;
+        do {
+          if (state.continueForget()) return;
+        } while (environment.nowMs() < until);
+      }
+    } catch (error) {
+      // It is durable, and the state that should say so has half of it.
+      this.fatal(error);
+      for (const refuse of this.refusals) refuse(toSutraError(error));
+    } finally {
+      this.forgetting = null;
     }
+  }
+
+  /** Resolves when no associations of a forgotten concept are left to be taken out. */
+  async forgetDone(): Promise<void> {
+    while (this.forgetting !== null) await this.forgetting;
+    if (this.log.broken !== null) throw this.log.broken;
   }
 
   private acknowledge(group: Group, ordinal: number, offset: number, syncedThrough: number): void {

@@ -34,6 +34,11 @@ export interface RecoveryOptions {
   readonly limits?: ReadonlyMap<number, number>;
   /** Only segments up to this ordinal: the checkpoint worker's. Absent: all. */
   readonly throughOrdinal?: number;
+  /**
+   * Where whoever asks for this froze a generation, which a replay from the file before must do likewise (State.releaseHeld):
+   * the checkpoint worker's. Absent: nowhere in the log.
+   */
+  readonly frozenAt?: number;
   readonly logger: Logger;
 }
 
@@ -201,6 +206,7 @@ function replay(
             const what = `the frame’s commands end with sequence ${state.sequence}, expected ${through}`;
             throw damaged(files.path(ordinal), offset, what);
           }
+          if (through === options.frozenAt) state.releaseHeld();
         }
         return true;
       },

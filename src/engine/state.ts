@@ -6,6 +6,11 @@
  *
  * A free slot is reused first-in first-out. Reuse is safe at once, with the old concept still in a lower level, because
  * forgetting marks the slot HIDES_LOWER in the active generation and that mark outlives the reuse.
+ *
+ * Forgetting a concept of many associations takes longer than a turn should, so the serving thread takes them out in steps,
+ * beside whatever is applied meanwhile. For everybody the concept is gone at once (`dyingSlot`); what is left to do is
+ * sums, which come out the same in any order. Its slot alone could tell the difference, so it is held back
+ * until the generation is frozen, on the serving thread and in every replay alike.
  */
 
 import { SutraError } from '../errors.js';
@@ -31,20 +36,24 @@ const PREFETCH_BYTES = 1024;
 /** How many associations the last forget of a frame removed, by index of the command; filled on demand. */
 export type ForgetCounts = (commandIndex: number, associations: number) => void;
 
-/** Associations that one step of a forget takes out, about: some milliseconds. */
+/**
+ * Associations that one step of a forget takes out, about: some milliseconds. A concept with more than these is forgotten in
+ * steps, and its slot held back: part of how slots are handed out, so a store's reader and writer must have the same.
+ */
 const FORGET_STEP = 2048;
 
 /** A concept on its way out. */
 interface Forgetting {
   readonly slot: number;
-  readonly hasVector: boolean;
+  readonly k0: number;
+  readonly k1: number;
+  readonly k2: number;
+  readonly k3: number;
   removed: number;
 }
 
-interface PausedForget {
+interface DyingConcept {
   readonly forgetting: Forgetting;
-  /** That of the command. */
-  readonly sequence: number;
   readonly done: (count: number) => void;
 }
 
@@ -67,8 +76,10 @@ export class State implements GraphView {
   private freeBaseHead = 0;
   private freed: number[] = [];
   private freedHead = 0;
+  /** Free too, but handed out only behind the next freeze: those of concepts with more than FORGET_STEP associations. */
+  private held: number[] = [];
 
-  private paused: PausedForget | null = null;
+  private dying: DyingConcept | null = null;
 
   private readonly reader = new CommandReader();
   /** Of the commands that are prefetched. */
@@ -116,12 +127,25 @@ export class State implements GraphView {
   /** Free slots in the order of their reuse. */
   freeSlots(): Uint32Array {
     const fromBase = this.freeBase.subarray(this.freeBaseHead);
-    const all = new Uint32Array(fromBase.length + this.freed.length - this.freedHead);
+    const freed = this.freed.slice(this.freedHead);
+    const all = new Uint32Array(fromBase.length + freed.length + this.held.length);
     all.set(fromBase);
-    for (let i = this.freedHead; i < this.freed.length; i++) {
-      all[fromBase.length + i - this.freedHead] = this.freed[i]!;
-    }
+    all.set(freed, fromBase.length);
+    all.set(this.held, fromBase.length + freed.length);
     return all;
+  }
+
+  /** Seals the active generation: what is applied from here on goes into a new one. No forget is under way. */
+  freeze(): void {
+    if (this.dying !== null) throw new SutraError('INTERNAL', 'frozen within a forget');
+    this.releaseHeld();
+    this.levels.freeze();
+  }
+
+  /** For a replay that comes to where the serving thread froze a generation. */
+  releaseHeld(): void {
+    for (const slot of this.held) this.freed.push(slot);
+    this.held = [];
   }
 
   // --- apply ---
@@ -131,9 +155,9 @@ export class State implements GraphView {
    *
    * @param bytes the buffer that holds the payload at `from` (8-byte aligned)
    * @param segment ordinal of the segment the payload lies in, and `offset` where in that file
-   * @param pausable come back with false from forgets of more associations than a turn should take; the caller goes on
-   *   with `continueForget` until that is done, and then calls again. Nothing else is applied meanwhile; reads find the concept
-   *   gone at once.
+   * @param pausable leave it to `continueForget` to take out the associations of a concept that has more than a turn
+   *   should take, and apply what is behind it; and come back with false when what is next has to wait for that, or when forgets
+   *   took enough of this turn. The caller then lets others have theirs, sees to the forget, and calls again.
    * @throws DAMAGED when the bytes do not parse (before anything of the bad command is applied)
    */
   apply(
@@ -160,26 +184,18 @@ export class State implements GraphView {
       switch (reader.kind) {
         case CommandKind.Learn:
         case CommandKind.LearnTimed:
+          if (this.isDying(reader)) return this.comeBack();
           this.learn(reader, segment, shift);
           break;
         case CommandKind.Associate:
           this.associate(reader);
           break;
         case CommandKind.ForgetConcept: {
-          const forgetting = this.beginForget(reader);
-          if (forgetting === null) {
-            forgotten?.(index, 0);
-            break;
-          }
-          // Of all forgets of this turn together: a frame may hold thousands.
-          const most = pausable ? Math.max(0, FORGET_STEP - removed) : Infinity;
-          if (!this.removeEdges(forgetting, most)) {
-            this.pause(forgetting, firstSequence + index, (count) => forgotten?.(index, count));
-            return false;
-          }
-          this.endForget(forgetting);
-          removed += forgetting.removed;
-          forgotten?.(index, forgetting.removed);
+          // Two at once would hide associations from each other; and a frame may hold thousands of forgets.
+          if (this.dying !== null) return this.comeBack();
+          if (pausable && removed >= FORGET_STEP) return this.comeBack();
+          const command = index;
+          removed += this.forget(reader, pausable, (count) => forgotten?.(command, count));
           break;
         }
         default: {
@@ -200,32 +216,30 @@ export class State implements GraphView {
     return true;
   }
 
-  /** Goes on with the forget that `apply` came back from; true when it is done, and `apply` may be called again. */
+  /** Whether associations of a forgotten concept are still to be taken out, by `continueForget`. */
+  get isForgetting(): boolean {
+    return this.dying !== null;
+  }
+
+  /** One step of that; true when all are out. */
   continueForget(): boolean {
-    const { paused, levels } = this;
-    if (paused === null) return true;
-    const { forgetting, sequence, done } = paused;
+    const { dying, levels } = this;
+    if (dying === null) return true;
+    const { forgetting, done } = dying;
     if (!this.removeEdges(forgetting, FORGET_STEP)) return false;
-    this.paused = null;
-    levels.dyingSlot = -1;
     const { base } = this.view;
     this.endForget(forgetting);
+    this.dying = null;
+    levels.dyingSlot = -1;
     base?.release();
-    this.sequence = sequence;
     this.version++;
     done(forgetting.removed);
     return true;
   }
 
-  /** From here on nobody finds the concept or what leads to it, and its associations go in steps. */
-  private pause(forgetting: Forgetting, sequence: number, done: (count: number) => void): void {
-    const { levels } = this;
-    // The levels may be swapped meanwhile; what the cursor walks must stay.
-    this.view.base?.retain();
-    levels.dyingSlot = forgetting.slot;
-    this.paused = { forgetting, sequence, done };
+  private comeBack(): false {
     this.version++;
-    if (forgetting.hasVector) this.onVector?.(forgetting.slot);
+    return false;
   }
 
   /** Touches what the next commands of the frame will look up; returns how many. */
@@ -393,17 +407,46 @@ export class State implements GraphView {
     );
   }
 
-  private beginForget(c: CommandReader): Forgetting | null {
-    const { levels } = this;
+  /** Returns how many associations it took out now; `done` is told of all of them, then or by `continueForget`. */
+  private forget(c: CommandReader, pausable: boolean, done: (count: number) => void): number {
+    const { levels, record: old } = this;
     const slot = levels.findSlot(c.word(4), c.word(5), c.word(6), c.word(7));
-    if (slot < 0) return null;
-    levels.readConcept(slot, this.record);
+    if (slot < 0) {
+      done(0);
+      return 0;
+    }
+    levels.readConcept(slot, old);
+    const { k0, k1, k2, k3, hasVector } = old;
+    const forgetting = { slot, k0, k1, k2, k3, removed: 0 };
+    old.addTo(this.digest, -1, levels.dimension);
+    this.conceptCount--;
+    // A store without vectors takes its dimension from the next one (interface.md).
+    if (hasVector && --this.vectorCount === 0) levels.dimension = 0;
     this.view.lookAt(levels);
     this.viewCursor.start(slot, BOTH, null);
-    return { slot, hasVector: this.record.hasVector, removed: 0 };
+    const isDone = this.removeEdges(forgetting, pausable ? FORGET_STEP : Infinity);
+    const { removed } = forgetting;
+    if (isDone) {
+      this.endForget(forgetting);
+      done(removed);
+    } else {
+      // The levels may be swapped meanwhile; what the cursor walks must stay.
+      this.view.base?.retain();
+      levels.dyingSlot = slot;
+      this.dying = { forgetting, done };
+    }
+    if (hasVector) this.onVector?.(slot);
+    return removed;
   }
 
-  /** Takes the concept's associations out, at most about `most` of them; true when all are. */
+  /** Whether a command is about the concept that is on its way out. */
+  private isDying(c: CommandReader): boolean {
+    if (this.dying === null) return false;
+    const { k0, k1, k2, k3 } = this.dying.forgetting;
+    return k0 === c.word(4) && k1 === c.word(5) && k2 === c.word(6) && k3 === c.word(7);
+  }
+
+  /** Takes the concept's associations out, until they were more than `most`; true when all are out. */
   private removeEdges(forgetting: Forgetting, most: number): boolean {
     const { slot } = forgetting;
     const { view, viewCursor: cursor } = this;
@@ -416,28 +459,23 @@ export class State implements GraphView {
         this.removeEdge(view, source, isOut ? other : slot, cursor.types[i]!, false);
       }
       forgetting.removed += n;
-      if (forgetting.removed >= until) return false;
+      if (forgetting.removed > until) return false;
     }
     return true;
   }
 
-  private endForget({ slot }: Forgetting): void {
-    const { levels, view, record: old } = this;
+  /** Leaves a tombstone of the concept, and its slot to others. */
+  private endForget({ slot, k0, k1, k2, k3, removed }: Forgetting): void {
+    const { levels, view } = this;
     const { active } = levels;
     view.active = this.nothing;
     view.frozen = null;
     view.base = null;
-    levels.readConcept(slot, old);
-    old.addTo(this.digest, -1, levels.dimension);
-    // A store without vectors takes its dimension from the next one (interface.md).
-    if (old.hasVector && --this.vectorCount === 0) levels.dimension = 0;
-    this.conceptCount--;
-    const { k0, k1, k2, k3 } = old;
     const row = active.findConcept(k0, k1, k2, k3);
     active.kill(row === 0 ? active.addConcept(k0, k1, k2, k3, slot) : row);
     active.hide(slot);
-    this.freed.push(slot);
-    if (old.hasVector) this.onVector?.(slot);
+    if (removed > FORGET_STEP) this.held.push(slot);
+    else this.freed.push(slot);
   }
 
   private forgetAssociation(c: CommandReader): number {

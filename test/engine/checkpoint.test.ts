@@ -69,6 +69,7 @@ describe('a checkpoint', () => {
     const before = disk.list(DIRECTORY);
     const request = {
       directory: DIRECTORY,
+      baseSequence: 0,
       throughOrdinal: 1,
       sequence: 4,
       digest: '0'.repeat(32),
