@@ -98,9 +98,13 @@ class Scan implements Traversal<VectorRanking> {
       this.vectors = new Float32Array(rows * dimension);
       this.slots = new Uint32Array(rows);
     }
-    this.query.set(query);
+    const doubles = this.query;
     let squares = 0;
-    for (const value of this.query) squares += value * value;
+    for (let i = 0; i < dimension; i++) {
+      const value = query[i]!;
+      doubles[i] = value;
+      squares += value * value;
+    }
     this.queryNorm = Math.sqrt(squares);
     this.source = source;
     this.row = 0;

@@ -19,7 +19,7 @@ export interface IndexRequest {
   readonly demanded: Partial<IndexOptions>;
   /** Only answer from the file that is there, mapped; nothing is added or written. */
   readonly readOnly: boolean;
-  /** That build the graph. */
+  /** That build the graph, and that answer searches which wait together. */
   readonly threads: number;
 }
 
@@ -50,8 +50,12 @@ export interface Candidates {
   readonly distances: Float32Array;
 }
 
+/** Answers to several searches; in one pair of arrays, because a buffer costs more to send than what is in it. */
 export interface FoundMessage extends Candidates {
-  readonly id: number;
+  readonly kind: 'found';
+  readonly ids: readonly number[];
+  /** Where each one's candidates end; they begin where those of the one before end. */
+  readonly ends: readonly number[];
 }
 
 export type FromIndexer =
@@ -65,7 +69,7 @@ export type FromIndexer =
     }
   /** All of that batch is in the index; `size` vectors now are. */
   | { readonly kind: 'done'; readonly ticket: number; readonly size: number }
-  | { readonly kind: 'found'; readonly answers: readonly FoundMessage[] }
+  | FoundMessage
   | { readonly kind: 'saved'; readonly fileBytes: number }
   | { readonly kind: 'unsaved'; readonly reason: string };
 
@@ -81,7 +85,7 @@ export interface IndexPort {
 /** What the engine needs of its surroundings to keep an index. */
 export interface IndexHost {
   readonly start: StartIndexer;
-  /** That build the graph. */
+  /** That build the graph, and that answer searches which wait together. */
   readonly threads: number;
   /** Numbers in all vectors from which an index is worth a thread. */
   readonly fromFloats: number;

@@ -10,7 +10,7 @@
 
 import { createRequire } from 'node:module';
 
-import type { Index, MetricKind, ScalarKind, exactSearch } from 'usearch';
+import type { BatchMatches, Index, Matches, MetricKind, ScalarKind, exactSearch } from 'usearch';
 
 import type { Disk } from '../disk.js';
 import { errorCode } from '../log/write-log.js';
@@ -32,11 +32,11 @@ const BUSY_SLICE_MS = 2;
 /** A search is recent for so long. */
 const BUSY_MS = 50;
 /**
- * Answers that are ready together are sent together: to wake the other thread costs as much as a small search. No answer is
- * kept for more of others, or for longer, than this.
+ * Searches that wait together are searched for on all threads at once, and their answers sent together: to wake the other
+ * thread costs as much as a small search. Not more of them, nor more than this takes, unless one for each thread does.
  */
-const ANSWERS = 4;
-const ANSWERS_MS = 2;
+const SEARCHES = 4;
+const SEARCHES_MS = 2;
 
 type SearchMessage = Extract<ToIndexer, { kind: 'search' }>;
 
@@ -80,6 +80,8 @@ export class Indexer {
   private searches: SearchMessage[] = [];
   private answering = false;
   private lastSearchMs = -Infinity;
+  /** What one search took, of those that were made last. */
+  private searchMs = 0;
   private readonly key = new BigUint64Array(1);
   private readonly keyWords = new Uint32Array(this.key.buffer);
 
@@ -234,6 +236,7 @@ export class Indexer {
       }
       words[2 * i] = slot;
     }
+    // So many threads can also search: the package reserves for both here.
     this.index.add(keys, vectors.subarray(next * dimension, end * dimension), this.request.threads);
     for (let i = next; i < end; i++) {
       this.crcs.set(slots[i]!, crcs[i]!);
@@ -251,49 +254,92 @@ export class Indexer {
       while (this.searches.length > 0) {
         // Whatever else has come by now is searched for in this turn too.
         await around.turn();
+        const searches = this.takeSearches();
         const startMs = around.nowMs();
-        const answers: FoundMessage[] = [];
-        do {
-          const search = this.searches.shift();
-          if (search === undefined) break;
-          answers.push(this.search(search));
-          this.lastSearchMs = around.nowMs();
-        } while (answers.length < ANSWERS && this.lastSearchMs - startMs < ANSWERS_MS);
-        around.post({ kind: 'found', answers });
+        around.post(packed(searches, this.search(searches)));
+        this.lastSearchMs = around.nowMs();
+        this.searchMs = (this.lastSearchMs - startMs) / searches.length;
       }
     } finally {
       this.answering = false;
     }
   }
 
-  private search({ id, query, count }: SearchMessage): FoundMessage {
-    // Of before a reset: whoever asked knows by now.
-    if (query.length !== this.dimension) return { id, ...NOTHING };
-    const found = this.searchGraph(query, count);
-    if (this.queue.length === 0) return { id, ...found };
-    return { id, ...merge([found, ...this.searchQueue(query, count)], count) };
+  /** The oldest, and those behind it that can be answered in one call of the package: for as many results. */
+  private takeSearches(): SearchMessage[] {
+    const { searches } = this;
+    const isQuick = this.searchMs * SEARCHES <= SEARCHES_MS;
+    const most = Math.max(isQuick ? SEARCHES : 1, this.request.threads);
+    let taken = 1;
+    while (
+      taken < most &&
+      searches[taken]?.count === searches[0]?.count &&
+      searches[taken]?.query.length === searches[0]?.query.length
+    ) {
+      taken++;
+    }
+    return searches.splice(0, taken);
   }
 
-  private searchGraph(query: Float32Array, count: number): Candidates {
-    const { index, queued, removed } = this;
+  /** `searches`: for as many results each, by queries of one length. */
+  private search(searches: readonly SearchMessage[]): Candidates[] {
+    const queries = searches.map(({ query }) => query);
+    const { count = 0 } = searches[0] ?? {};
+    // Of before a reset: whoever asked knows by now.
+    if (queries[0]?.length !== this.dimension) return searches.map(() => NOTHING);
+    const found = this.searchGraph(queries, Math.min(count, this.index.size()), count);
+    return queries.map((query, i) => {
+      const ofGraph = found[i] ?? NOTHING;
+      if (this.queue.length === 0) return ofGraph;
+      return merge([ofGraph, ...this.searchQueue(query, count)], count);
+    });
+  }
+
+  /** For each query the nearest `count` of those that are not outdated; the graph is asked for `ask`, or more when these are too few. */
+  private searchGraph(
+    queries: readonly Float32Array[],
+    ask: number,
+    count: number,
+  ): (Candidates | undefined)[] {
+    if (ask === 0) return [];
+    const { index, request } = this;
     const size = index.size();
+    const { keys, distances, lengths } = resultRows(
+      index.search(concatenated(queries), ask, request.threads),
+    );
+    const words = new Uint32Array(keys.buffer, keys.byteOffset, 2 * keys.length);
+    return queries.map((query, row) => {
+      const from = row * ask;
+      const length = lengths[row] ?? 0;
+      const found = this.current(words, distances, from, from + length, count);
+      if (found.slots.length === Math.min(length, count) || ask === size) return found;
+      return this.searchGraph([query], Math.min(size, ask * 4), count)[0];
+    });
+  }
+
+  /** Those of `from` to `end` that are not outdated, at most `count`; `words` holds keys of two words each. */
+  private current(
+    words: Uint32Array,
+    distances: Float32Array,
+    from: number,
+    end: number,
+    count: number,
+  ): Candidates {
+    const { queued, removed } = this;
     const outdated = queued.size + removed.size;
-    for (let ask = Math.min(count, size); ; ask = Math.min(size, ask * 4)) {
-      if (ask === 0) return NOTHING;
-      const { keys, distances } = index.search(query, ask, 1);
-      const words = new Uint32Array(keys.buffer, keys.byteOffset, 2 * keys.length);
-      const slots = new Uint32Array(Math.min(keys.length, count));
-      let kept = 0;
-      for (let i = 0; i < keys.length && kept < slots.length; i++) {
-        const slot = words[2 * i]!;
-        if (outdated > 0 && (queued.has(slot) || removed.has(slot))) continue;
-        distances[kept] = distances[i]!;
-        slots[kept++] = slot;
-      }
-      if (kept === slots.length || ask === size) {
-        return { slots: slots.slice(0, kept), distances: distances.slice(0, kept) };
-      }
+    const slots = new Uint32Array(Math.min(end - from, count));
+    let kept = 0;
+    for (let i = from; i < end && kept < slots.length; i++) {
+      const slot = words[2 * i]!;
+      if (outdated > 0 && (queued.has(slot) || removed.has(slot))) continue;
+      // Over what was looked at already.
+      distances[from + kept] = distances[i]!;
+      slots[kept++] = slot;
     }
+    return {
+      slots: slots.subarray(0, kept),
+      distances: distances.subarray(from, from + kept),
+    };
   }
 
   private searchQueue(query: Float32Array, count: number): Candidates[] {
@@ -337,6 +383,40 @@ export class Indexer {
       around.post({ kind: 'unsaved', reason });
     }
   }
+}
+
+function packed(searches: readonly SearchMessage[], found: readonly Candidates[]): FoundMessage {
+  let total = 0;
+  const ends = found.map(({ slots }) => (total += slots.length));
+  const slots = new Uint32Array(total);
+  const distances = new Float32Array(total);
+  let at = 0;
+  for (const one of found) {
+    slots.set(one.slots, at);
+    distances.set(one.distances, at);
+    at += one.slots.length;
+  }
+  return { kind: 'found', ids: searches.map(({ id }) => id), ends, slots, distances };
+}
+
+/** One behind the other. */
+function concatenated(queries: readonly Float32Array[]): Float32Array {
+  const [first = new Float32Array(0)] = queries;
+  if (queries.length === 1) return first;
+  const all = new Float32Array(queries.length * first.length);
+  for (const [row, query] of queries.entries()) all.set(query, row * first.length);
+  return all;
+}
+
+/** What the package found for one query or for several, whose rows have one length and are filled up to `lengths`. */
+function resultRows(found: Matches | BatchMatches): {
+  readonly keys: BigUint64Array;
+  readonly distances: Float32Array;
+  readonly lengths: readonly number[];
+} {
+  const { keys, distances } = found;
+  const lengths = 'counts' in found ? Array.from(found.counts, Number) : [keys.length];
+  return { keys, distances, lengths };
 }
 
 const NOTHING: Candidates = { slots: new Uint32Array(0), distances: new Float32Array(0) };

@@ -20,7 +20,13 @@ import type { Environment } from '../environment.js';
 import { ConceptRecord } from '../snapshot/snapshot-source.js';
 import type { State } from '../state.js';
 import { INDEX_NAME } from './index-file.js';
-import type { Candidates, FromIndexer, IndexOptions, IndexPort } from './index-messages.js';
+import type {
+  Candidates,
+  FoundMessage,
+  FromIndexer,
+  IndexOptions,
+  IndexPort,
+} from './index-messages.js';
 import { SearchJournal } from './search-journal.js';
 import { SlotQueue } from './slot-queue.js';
 import { SlotSet } from './slot-set.js';
@@ -234,12 +240,7 @@ export class VectorIndex {
         return;
       }
       case 'found':
-        for (const found of message.answers) {
-          const answer = this.asked.get(found.id);
-          this.asked.delete(found.id);
-          this.hold(-1);
-          answer?.(found);
-        }
+        this.takeFound(message);
         return;
       case 'saved':
         this.fileBytes = message.fileBytes;
@@ -252,6 +253,18 @@ export class VectorIndex {
         this.unsaved += this.saveChanges;
         this.saved();
     }
+  }
+
+  private takeFound({ ids, ends, slots, distances }: FoundMessage): void {
+    let from = 0;
+    ids.forEach((id, i) => {
+      const end = ends[i] ?? from;
+      const answer = this.asked.get(id);
+      this.asked.delete(id);
+      this.hold(-1);
+      answer?.({ slots: slots.subarray(from, end), distances: distances.subarray(from, end) });
+      from = end;
+    });
   }
 
   private takeOpened(message: Extract<FromIndexer, { kind: 'opened' }>): void {

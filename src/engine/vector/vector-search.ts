@@ -265,10 +265,13 @@ const NOTHING: VectorRanking = { slots: new Uint32Array(0), similarities: new Fl
 
 /** In its own buffer, from its beginning. */
 function unitVector(query: Float32Array): Float32Array {
+  const { length } = query;
   let squares = 0;
-  for (const value of query) squares += value * value;
+  for (let i = 0; i < length; i++) squares += query[i]! * query[i]!;
   const norm = Math.sqrt(squares);
-  return query.map((value) => value / norm);
+  const unit = new Float32Array(length);
+  for (let i = 0; i < length; i++) unit[i] = query[i]! / norm;
+  return unit;
 }
 
 /** Whether an ascending list has a slot. */
