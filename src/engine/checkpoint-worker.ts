@@ -1,6 +1,6 @@
-/** The worker thread of one checkpoint: runs it on the real disk and reports once. */
+/** The worker thread of checkpoints: runs each on the real disk as it is asked for, one at a time, and reports once. */
 
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 
 import { toSutraError } from '../errors.js';
 import { runCheckpoint, type CheckpointRequest, type CheckpointResult } from './checkpoint.js';
@@ -37,13 +37,14 @@ const logger: Logger = {
   },
 };
 
-try {
-  const request = workerData as CheckpointRequest;
-  const result = runCheckpoint(new NodeDisk(), request, logger, (written, expected) => {
-    post({ kind: 'progress', written, expected });
-  });
-  post({ kind: 'done', result });
-} catch (error) {
-  const { code, message } = toSutraError(translate(error, 'checkpoint'));
-  post({ kind: 'failed', code, message });
-}
+port.on('message', (request: CheckpointRequest) => {
+  try {
+    const result = runCheckpoint(new NodeDisk(), request, logger, (written, expected) => {
+      post({ kind: 'progress', written, expected });
+    });
+    post({ kind: 'done', result });
+  } catch (error) {
+    const { code, message } = toSutraError(translate(error, 'checkpoint'));
+    post({ kind: 'failed', code, message });
+  }
+});
