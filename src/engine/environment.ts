@@ -119,7 +119,7 @@ function startIndexWorker(...[request, onMessage, onFailure]: Parameters<StartIn
 
 /**
  * Runs checkpoints in a thread, one at a time. It stays for a while behind a checkpoint: while much is written the next one
- * follows soon, and a new thread would load and compile everything anew (0.4 s of processor time beside the writes).
+ * follows soon, and a new thread would load and compile everything anew.
  */
 function checkpointThread(logger: Logger): Environment['startCheckpoint'] {
   let idle: Worker | null = null;
