@@ -18,8 +18,11 @@ import { SNAPSHOT_NAME, TEMP_NAME } from './recovery.js';
 import { Snapshot } from './snapshot/snapshot.js';
 import type { State } from './state.js';
 
-/** A checkpoint rewrites the snapshot, so it waits until a quarter of it changed. */
-const FRACTION = 0.25;
+/**
+ * A checkpoint rewrites the snapshot, so it waits until half of it changed: what is written once is then rewritten twice on
+ * average while a store grows, against four times at a quarter.
+ */
+const FRACTION = 0.5;
 /** At one microsecond a write, replay stays within a second. */
 const MAX_WRITES = 1_000_000;
 const MIN_BYTES = 64 * 1024 * 1024;
