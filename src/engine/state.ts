@@ -17,7 +17,7 @@ import { SutraError } from '../errors.js';
 import { crc32 } from './format/crc32.js';
 import { Digest } from './format/digest.js';
 import { CommandKind, CommandReader, FORGET_ALL_TYPES, LEARN_HAS_VECTOR } from './format/frame.js';
-import { BOTH, OUT, type GraphView } from './graph/graph-view.js';
+import { BOTH, IN, OUT, type GraphView } from './graph/graph-view.js';
 import { LevelCursor } from './level-cursor.js';
 import { Levels, LEVEL_ACTIVE, type SegmentFiles } from './levels.js';
 import type { Generation } from './memtable/generation.js';
@@ -87,6 +87,7 @@ export class State implements GraphView {
   readonly prefetch: Prefetch;
   private readonly record = new ConceptRecord();
   private readonly cursor: LevelCursor;
+  private readonly otherCursor: LevelCursor;
   /** What a forget walks, so that it can pause while checkpoints swap the levels. */
   private readonly view: Levels;
   private readonly viewCursor: LevelCursor;
@@ -96,6 +97,7 @@ export class State implements GraphView {
   constructor(base: Snapshot | null, segmentFiles: SegmentFiles) {
     this.levels = new Levels(base, segmentFiles);
     this.cursor = new LevelCursor(this.levels);
+    this.otherCursor = new LevelCursor(this.levels);
     this.view = new Levels(null, segmentFiles);
     this.nothing = this.view.active;
     this.viewCursor = new LevelCursor(this.view);
@@ -494,15 +496,20 @@ export class State implements GraphView {
     return types.length;
   }
 
-  /** Types of the live associations from source to target, ascending. */
+  /**
+   * Types of the live associations from source to target, ascending. They are in the list of either end: both are walked by
+   * turns until one has ended, so that a hub's long list costs nothing where the other's is short.
+   */
   typesBetween(source: number, target: number): number[] {
-    const types = new Set<number>();
-    const cursor = this.cursor;
+    const { cursor, otherCursor } = this;
+    const outOf = new Set<number>();
+    const into = new Set<number>();
     cursor.start(source, OUT, null);
-    for (let n = cursor.fill(); n > 0; n = cursor.fill()) {
-      for (let i = 0; i < n; i++) if (cursor.slots[i] === target) types.add(cursor.types[i]!);
+    otherCursor.start(target, IN, null);
+    for (;;) {
+      if (!collectTypes(cursor, target, outOf)) return ascending(outOf);
+      if (!collectTypes(otherCursor, source, into)) return ascending(into);
     }
-    return [...types].sort((a, b) => a - b);
   }
 
   /**
@@ -535,4 +542,15 @@ export class State implements GraphView {
     if (levels.edgeLevel === LEVEL_ACTIVE) levels.active.deleteEdge(levels.edgeAt);
     else if (bury) levels.active.addEdgeTombstone(source, target, type);
   }
+}
+
+/** The types of the next associations that lead to `other`; false at the end. */
+function collectTypes(cursor: LevelCursor, other: number, types: Set<number>): boolean {
+  const n = cursor.fill();
+  for (let i = 0; i < n; i++) if (cursor.slots[i] === other) types.add(cursor.types[i]!);
+  return n > 0;
+}
+
+function ascending(types: Set<number>): number[] {
+  return [...types].sort((a, b) => a - b);
 }
