@@ -25,7 +25,7 @@ import {
 } from './validation.js';
 
 /** Chunks that are not acknowledged yet. */
-const WINDOW = 4;
+const WINDOW = 8;
 /** UTF-16 units and numbers of a chunk of single items, so that it is far below the message limit. */
 const CHUNK_UNITS = 512 * 1024;
 /** How long a chunk that has an item waits for more. */

@@ -4,10 +4,11 @@
  * a replay of the log gives.
  */
 
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 
 import { Store } from '#sutra/engine/store';
 import { nodeEnvironment } from '#sutra/engine/environment';
+import { LevelCursor } from '#sutra/engine/level-cursor';
 import { ParsedId, parseId } from '#sutra/engine/format/id';
 import { ConcurrentStorage } from '#sutra/storage/embedded';
 
@@ -19,6 +20,9 @@ import { checkDirectory, checkState } from '../support/whole-store.js';
 
 const LEAVES = 6000;
 const leaf = (i: number): string => `leaf ${i}`;
+
+// eslint-disable-next-line @typescript-eslint/unbound-method -- called with its own `this` below
+const originalFill = LevelCursor.prototype.fill;
 
 function keyOf(id: string): ParsedId {
   const parsed = new ParsedId();
@@ -331,4 +335,40 @@ test('slots are handed out alike when a checkpoint starts from storage.dat.prev'
   const { digest } = facts(store);
   await store.close();
   expect((await replayed(disk)).digest).toBe(digest);
+});
+
+test('every type between a hub and another is found in the shorter list of the two', async () => {
+  const environment = new SimEnvironment(new SimDisk(), 6);
+  const store = await withHub(environment);
+  const { commits } = store;
+  await store.flush();
+  const types = [7, 3, 65_535];
+  await commits.batch(
+    [],
+    [
+      ...types.map((type) => ({ source: leaf(5), target: 'hub', type })),
+      ...types.map((type) => ({ source: 'hub', target: leaf(5), type })),
+      { source: 'hub', target: 'hub', type: 2 },
+    ],
+  );
+  let fills = 0;
+  const fill = vi.spyOn(LevelCursor.prototype, 'fill').mockImplementation(function (
+    this: LevelCursor,
+  ) {
+    fills++;
+    return originalFill.call(this);
+  });
+  const forgotten = [
+    await commits.forgetAssociation('hub', leaf(5), null),
+    await commits.forgetAssociation(leaf(5), 'hub', null),
+    await commits.forgetAssociation('hub', leaf(5), null),
+  ];
+  fill.mockRestore();
+  expect(forgotten.map((each) => each?.associations)).toEqual([4, 3, undefined]);
+  // The hub's own list takes a dozen each time, and each is looked at twice.
+  expect(fills).toBeLessThan(24);
+  expect((await commits.forgetAssociation('hub', 'hub', null))?.associations).toBe(1);
+  expect(store.state.edgeCount).toBe(LEAVES - 1);
+  checkState(store.state);
+  await store.close();
 });
