@@ -10,6 +10,7 @@ import { checkDirectory } from '../support/whole-store.js';
 
 const NOTHING = {
   directory: '/nowhere',
+  baseSequence: 0,
   throughOrdinal: 1,
   sequence: 1,
   digest: '0'.repeat(32),
