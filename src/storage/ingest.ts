@@ -48,15 +48,11 @@ export async function* ingestChunks(
   let ended = false;
   let failure: { readonly error: unknown } | null = null;
   let index = 0;
-  let abort = (): void => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => {
-      if (signal !== undefined) reject(abortError(signal));
-    };
-  });
-  // Only ever raced; when nobody waits there is nobody to tell.
-  aborted.catch(() => undefined);
-  signal?.addEventListener('abort', abort);
+  let abort = (error: Error): unknown => error;
+  const onAbort = (): void => {
+    if (signal !== undefined) abort(abortError(signal));
+  };
+  signal?.addEventListener('abort', onAbort);
   try {
     for (;;) {
       throwIfAborted(signal);
@@ -68,6 +64,10 @@ export async function* ingestChunks(
       }
       const oldest = underWay[0];
       if (reading === null && oldest === undefined) break;
+      // Its own for every race: one that lasts would keep the outcome of each, and so every chunk.
+      const aborted = new Promise<never>((_, reject) => {
+        abort = reject;
+      });
       const event = await Promise.race([
         aborted,
         ...(oldest === undefined ? [] : [oldest]),
@@ -96,7 +96,7 @@ export async function* ingestChunks(
     }
     if (failure !== null) throw failure.error;
   } finally {
-    signal?.removeEventListener('abort', abort);
+    signal?.removeEventListener('abort', onAbort);
     chunks.leave();
   }
 }
