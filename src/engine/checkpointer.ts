@@ -52,6 +52,8 @@ export class Checkpointer {
   snapshotBytes: number;
   /** storage.dat exists. A new store has none until its first checkpoint. */
   hasSnapshot: boolean;
+  /** Above a seal whose checkpoint is not done, streams wait at so many writes. Tests have fewer. */
+  holdWrites = MAX_WRITES;
   /** What went wrong with the last checkpoint; null when nothing did. */
   problem: SutraError | null = null;
 
@@ -124,6 +126,17 @@ export class Checkpointer {
     if (this.writes < this.writeLimit && this.bytes < this.byteLimit) return;
     // What goes wrong is kept in `problem`, logged and tried again.
     this.start().catch(() => undefined);
+  }
+
+  /**
+   * Resolves when there is room in memory for many writes more: while a checkpoint takes longer than the next one's writes do to
+   * come, these would else grow with the store. For streams; single writes are few.
+   */
+  async room(): Promise<void> {
+    while (this.running !== null && this.writes >= this.holdWrites) {
+      // What goes wrong with it is kept in `problem`; from then on nothing is waited for.
+      await this.running.catch(() => undefined);
+    }
   }
 
   /** Resolves when storage.dat holds everything applied at the call. Concurrent calls share checkpoints. */

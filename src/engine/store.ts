@@ -310,6 +310,13 @@ export class Store {
     this.requireWriting().commits.shedding = reason;
   }
 
+  /** Resolves when many writes may be queued: there is room for them in the queue and in memory. For streams. */
+  async room(): Promise<void> {
+    const { commits, checkpointer } = this.requireWriting();
+    await checkpointer.room();
+    await commits.room();
+  }
+
   async flush(): Promise<void> {
     this.requireOpen();
     const { commits, checkpointer } = this.requireWriting();

@@ -324,7 +324,7 @@ export class ConcurrentStorage implements Storage {
     // Chunks wait for room in turn, so that none overtakes the one before.
     let admitted = Promise.resolve();
     yield* ingestChunks(items, options, (chunk, firstIndex) => {
-      const turn = admitted.then(() => this.store.commits.room());
+      const turn = admitted.then(() => this.store.room());
       const ack = turn.then(() => this.ingestChunk(chunk, firstIndex));
       admitted = turn;
       return ack;

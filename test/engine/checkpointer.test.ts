@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 
 import { SutraError } from '#sutra/errors';
 import { Store } from '#sutra/engine/store';
+import { ConcurrentStorage } from '#sutra/storage/embedded';
 
 import { DIRECTORY, STORE_OPTIONS } from '../support/scenario.js';
 import { SimDisk } from '../support/sim-disk.js';
@@ -125,6 +126,70 @@ describe('a flush', () => {
     expect(store.problem).toBeNull();
     await store.flush();
     checkState(store.state);
+    await store.close();
+  });
+});
+
+describe('streams of writes', () => {
+  test('wait at so many behind the seal of a checkpoint that runs, and single writes do not', async () => {
+    const disk = new SimDisk();
+    const environment = new SimEnvironment(disk);
+    const storage = await ConcurrentStorage.open(DIRECTORY, { environment, threshold: 1_000_000 });
+    const { checkpointer } = Reflect.get(storage, 'store') as Store;
+    if (checkpointer === null) throw new Error('no writer');
+    checkpointer.holdWrites = 10;
+    const { opened, open: release } = gate();
+    environment.holdCheckpoint = opened;
+    await storage.learnConcept({ id: 'first', content: '' });
+    const flushing = storage.flush();
+    await environment.settle();
+    const acks = storage.ingest(
+      Array.from({ length: 20 }, (_, chunk) =>
+        Array.from({ length: 4 }, (__, i) => ({ concept: { id: `${chunk} ${i}`, content: '' } })),
+      ),
+    );
+    let acknowledged = 0;
+    const ingesting = (async () => {
+      for await (const { accepted } of acks) acknowledged += accepted;
+    })();
+    for (let turn = 0; turn < 50; turn++) await environment.settle();
+    const held = acknowledged;
+    // What was under way before the tenth was applied.
+    expect(held).toBeGreaterThanOrEqual(10);
+    expect(held).toBeLessThan(80);
+    await storage.learnConcept({ id: 'single', content: '' });
+    expect(acknowledged).toBe(held);
+    environment.holdCheckpoint = null;
+    release();
+    await flushing;
+    await ingesting;
+    expect(acknowledged).toBe(80);
+    await storage.close();
+  });
+
+  test('do not wait for one that fails', async () => {
+    const { environment, store } = open(new SimDisk());
+    const { checkpointer } = store;
+    if (checkpointer === null) throw new Error('no writer');
+    checkpointer.holdWrites = 1;
+    const { opened, open: release } = gate();
+    environment.holdCheckpoint = opened.then(() => {
+      throw new SutraError('DISK_FULL', 'no space');
+    });
+    await learn(store, 'a');
+    const flushing = codeOf(store.flush());
+    await environment.settle();
+    await learn(store, 'b');
+    let hasRoom = false;
+    const room = store.room().then(() => {
+      hasRoom = true;
+    });
+    await environment.settle();
+    expect(hasRoom).toBe(false);
+    release();
+    expect(await flushing).toBe('DISK_FULL');
+    await room;
+    environment.holdCheckpoint = null;
     await store.close();
   });
 });
