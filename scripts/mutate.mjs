@@ -22,6 +22,8 @@ const CRASH = [
 ];
 const CONTRACT = [...ENGINE, 'test/contract/embedded.test.ts'];
 
+const FORGET = ['test/engine/forget.test.ts'];
+
 /** @type {{name: string, file: string, from: string, to: string, tests: string[]}[]} */
 const MUTANTS = [
   {
@@ -135,9 +137,23 @@ const MUTANTS = [
   {
     name: 'do not check contents on reading',
     file: 'src/engine/levels.ts',
-    from: 'const found = done === target.length ? crc32(target) : -1;',
-    to: 'const found = done === target.length ? crc : -1;',
+    from: 'const found = bytes.length === length ? crc32(bytes) : -1;',
+    to: 'const found = bytes.length === length ? crc : -1;',
     tests: ENGINE,
+  },
+  {
+    name: 'hand out the slot of a hub as soon as it is forgotten',
+    file: 'src/engine/state.ts',
+    from: 'if (removed > FORGET_STEP) this.held.push(slot);\n    else this.freed.push(slot);',
+    to: 'this.freed.push(slot);',
+    tests: FORGET,
+  },
+  {
+    name: 'a replay from storage.dat.prev knows no freeze',
+    file: 'src/engine/recovery.ts',
+    from: 'if (through === options.frozenAt) state.releaseHeld();',
+    to: '',
+    tests: FORGET,
   },
 ];
 
