@@ -33,16 +33,20 @@ export type ToIndexer =
       readonly vectors: Float32Array<ArrayBuffer>;
     }
   | { readonly kind: 'remove'; readonly ticket: number; readonly slots: Uint32Array }
-  /** `query` has unit length. */
-  | {
-      readonly kind: 'search';
-      readonly id: number;
-      readonly query: Float32Array;
-      readonly count: number;
-    }
+  | SearchesMessage
   /** The store has no vectors of the old dimension any more: begin anew. */
   | { readonly kind: 'reset'; readonly dimension: number }
   | { readonly kind: 'save'; readonly sequence: number };
+
+/** Searches that were asked for in one turn; in one array, for the same reason as their answers. */
+export interface SearchesMessage {
+  readonly kind: 'search';
+  readonly ids: readonly number[];
+  /** How many candidates each asks for. */
+  readonly counts: readonly number[];
+  /** A row of unit length for each. */
+  readonly queries: Float32Array;
+}
 
 /** What a search found, nearest first, by distances that are as exact as the index's precision. */
 export interface Candidates {

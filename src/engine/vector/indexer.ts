@@ -21,6 +21,7 @@ import type {
   FromIndexer,
   IndexOptions,
   IndexRequest,
+  SearchesMessage,
   ToIndexer,
 } from './index-messages.js';
 import { SlotColumn } from './slot-column.js';
@@ -38,7 +39,11 @@ const BUSY_MS = 50;
 const SEARCHES = 4;
 const SEARCHES_MS = 2;
 
-type SearchMessage = Extract<ToIndexer, { kind: 'search' }>;
+interface Search {
+  readonly id: number;
+  readonly query: Float32Array;
+  readonly count: number;
+}
 
 interface Package {
   readonly Index: typeof Index;
@@ -77,7 +82,7 @@ export class Indexer {
   private removed = new SlotSet();
   private working = false;
   /** Not answered yet, in the order they came. */
-  private searches: SearchMessage[] = [];
+  private searches: Search[] = [];
   private answering = false;
   private lastSearchMs = -Infinity;
   /** What one search took, of those that were made last. */
@@ -129,7 +134,7 @@ export class Indexer {
   async receive(message: ToIndexer): Promise<void> {
     switch (message.kind) {
       case 'search':
-        this.searches.push(message);
+        this.searches.push(...searchesOf(message));
         await this.answer();
         return;
       case 'add':
@@ -266,7 +271,7 @@ export class Indexer {
   }
 
   /** The oldest, and those behind it that can be answered in one call of the package: for as many results. */
-  private takeSearches(): SearchMessage[] {
+  private takeSearches(): Search[] {
     const { searches } = this;
     const isQuick = this.searchMs * SEARCHES <= SEARCHES_MS;
     const most = Math.max(isQuick ? SEARCHES : 1, this.request.threads);
@@ -282,7 +287,7 @@ export class Indexer {
   }
 
   /** `searches`: for as many results each, by queries of one length. */
-  private search(searches: readonly SearchMessage[]): Candidates[] {
+  private search(searches: readonly Search[]): Candidates[] {
     const queries = searches.map(({ query }) => query);
     const { count = 0 } = searches[0] ?? {};
     // Of before a reset: whoever asked knows by now.
@@ -385,7 +390,17 @@ export class Indexer {
   }
 }
 
-function packed(searches: readonly SearchMessage[], found: readonly Candidates[]): FoundMessage {
+/** Each query in its own buffer, from its beginning: the package's exact search looks at no offset. */
+function searchesOf({ ids, counts, queries }: SearchesMessage): Search[] {
+  const length = queries.length / ids.length;
+  return ids.map((id, row) => ({
+    id,
+    query: ids.length === 1 ? queries : queries.slice(row * length, (row + 1) * length),
+    count: counts[row] ?? 0,
+  }));
+}
+
+function packed(searches: readonly Search[], found: readonly Candidates[]): FoundMessage {
   let total = 0;
   const ends = found.map(({ slots }) => (total += slots.length));
   const slots = new Uint32Array(total);

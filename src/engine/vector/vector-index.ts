@@ -86,6 +86,7 @@ export class VectorIndex {
 
   private readonly asked = new Map<number, (found: Candidates | null) => void>();
   private nextId = 0;
+  private readonly unsent: { id: number; query: Float32Array; count: number }[] = [];
   private waiting = 0;
 
   private indexedCount = 0;
@@ -464,8 +465,34 @@ export class VectorIndex {
     this.hold(1);
     return new Promise((resolve) => {
       this.asked.set(id, resolve);
-      port.send({ kind: 'search', id, query, count });
+      // Those of one turn go together.
+      if (this.unsent.push({ id, query, count }) > 1) return;
+      this.environment.pause().then(
+        () => this.sendSearches(),
+        (error: unknown) => {
+          this.giveUp(error instanceof Error ? error.message : String(error));
+        },
+      );
     });
+  }
+
+  private sendSearches(): void {
+    const { port } = this;
+    const searches = this.unsent.splice(0);
+    if (port === null || this.off || this.closed) return;
+    for (let from = 0, to = 0; from < searches.length; from = to) {
+      const length = searches[from]?.query.length ?? 0;
+      while (searches[to]?.query.length === length) to++;
+      const together = searches.slice(from, to);
+      const queries = new Float32Array(together.length * length);
+      for (const [row, { query }] of together.entries()) queries.set(query, row * length);
+      port.send({
+        kind: 'search',
+        ids: together.map(({ id }) => id),
+        counts: together.map(({ count }) => count),
+        queries,
+      });
+    }
   }
 
   private hold(change: number): void {

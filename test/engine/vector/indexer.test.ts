@@ -93,7 +93,7 @@ function search(id: number, dimension: number, count = 1): ToIndexer {
   const query = new Float32Array(dimension);
   query[id % dimension] = 1;
   query[(id + 1) % dimension] = 0.5;
-  return { kind: 'search', id, query, count };
+  return { kind: 'search', ids: [id], counts: [count], queries: query };
 }
 
 /** Of each message: the ids of its searches, each with the slots that were found. */
@@ -132,7 +132,7 @@ describe('the index’s thread', () => {
     const random = seededRandom(5);
     await indexer.receive(addRandom(slots, random));
     const asked = [12, 12, 12, 12, 12, 3, 3, 200, 200, 12, 1].map((count, id): ToIndexer => {
-      return { kind: 'search', id, query: randomRow(random), count };
+      return { kind: 'search', ids: [id], counts: [count], queries: randomRow(random) };
     });
     await Promise.all(asked.map((message) => indexer.receive(message)));
     await turn();
@@ -162,7 +162,12 @@ describe('the index’s thread', () => {
     const queries = Array.from({ length: 9 }, () => randomRow(random));
     const placing = indexer.receive(replaced);
     const asking = queries.map((query, id) =>
-      indexer.receive({ kind: 'search', id, query: query.slice(), count: slots.length }),
+      indexer.receive({
+        kind: 'search',
+        ids: [id],
+        counts: [slots.length],
+        queries: query.slice(),
+      }),
     );
     await Promise.all([placing, ...asking]);
     await turn();
