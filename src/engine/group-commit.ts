@@ -238,7 +238,8 @@ export class GroupCommit {
 
   /**
    * Each by itself and in order: `refused` is told of those that cannot be, by index, and the others take one range of
-   * sequences. Everything is encoded at the call; resolves when it is applied, which may take several groups.
+   * sequences. Everything is encoded at the call; resolves when it is applied, which may take several groups. What a group
+   * has room for by itself goes into one, so that a crash leaves all of it or none.
    */
   async ingest(
     commands: readonly IngestCommand[],
@@ -251,6 +252,7 @@ export class GroupCommit {
     const groups: Promise<CommitReceipt>[] = [];
     let group = this.openGroup();
     let inGroup = 0;
+    let groupFrom = group.buffer.payloadBytes;
     for (let from = 0; from < commands.length; from += BLOCK) {
       const to = Math.min(from + BLOCK, commands.length);
       for (let i = from; i < to; i++) {
@@ -268,10 +270,12 @@ export class GroupCommit {
       }
       state.prefetch.run();
       for (let i = from; i < to; i++) {
-        if (isFull(group)) {
-          if (inGroup > 0) groups.push(this.enqueue(group, inGroup));
+        // Whatever else is in the group: twice its measure at most.
+        if (inGroup >= GROUP_COMMANDS || group.buffer.payloadBytes - groupFrom >= GROUP_BYTES) {
+          groups.push(this.enqueue(group, inGroup));
           inGroup = 0;
           group = this.openGroup();
+          groupFrom = group.buffer.payloadBytes;
         }
         const command = commands[i]!;
         const id = ids[i - from]!;

@@ -79,3 +79,36 @@ test(`a chunk of several frames: a beginning of it, and all once it is acknowled
   expect(found).toContain(ITEMS);
   expect(found.size).toBeGreaterThanOrEqual(4);
 }, 120_000);
+
+test(`chunks that wait for each other: a whole number of them (seed ${seed})`, async () => {
+  const random = seededRandom(seed);
+  const disk = new SimDisk();
+  const storage = await ConcurrentStorage.open(DIRECTORY, {
+    environment: new SimEnvironment(disk, 7),
+  });
+  const images: SimDisk[] = [];
+  disk.onOperation = () => {
+    images.push(disk.crash(randomChoice(random)), disk.killed());
+    return null;
+  };
+  // Each has room in a frame, and no two of them have.
+  const each = 300;
+  const chunks = Array.from({ length: 10 }, (_, chunk) =>
+    Array.from({ length: each }, (__, i) => ({
+      concept: { id: `${chunk}-${i}`, content: CONTENT },
+    })),
+  );
+  let acknowledged = 0;
+  for await (const { accepted } of storage.ingest(chunks)) acknowledged += accepted;
+  expect(acknowledged).toBe(10 * each);
+  disk.onOperation = () => null;
+  await storage.close();
+  const found = new Set<number>();
+  for (const image of images) {
+    const store = Store.open(DIRECTORY, new SimEnvironment(image, 9), STORE_OPTIONS);
+    found.add(store.state.sequence);
+    expect(store.state.sequence % each, `${store.state.sequence}`).toBe(0);
+    await store.close();
+  }
+  expect(found.size).toBeGreaterThan(2);
+});
