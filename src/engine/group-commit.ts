@@ -271,7 +271,7 @@ export class GroupCommit {
       state.prefetch.run();
       for (let i = from; i < to; i++) {
         // Whatever else is in the group: twice its measure at most.
-        if (inGroup >= GROUP_COMMANDS || group.buffer.payloadBytes - groupFrom >= GROUP_BYTES) {
+        if (isFull(group.buffer.payloadBytes - groupFrom, inGroup)) {
           groups.push(this.enqueue(group, inGroup));
           inGroup = 0;
           group = this.openGroup();
@@ -444,7 +444,7 @@ export class GroupCommit {
 
   private openGroup(): Group {
     let group = this.building;
-    if (group !== null && isFull(group)) {
+    if (group !== null && isFull(group.buffer.payloadBytes, group.buffer.count)) {
       this.queue.push(group);
       group = null;
     }
@@ -883,8 +883,8 @@ export class GroupCommit {
   }
 }
 
-function isFull({ buffer }: Group): boolean {
-  return buffer.payloadBytes >= GROUP_BYTES || buffer.count >= GROUP_COMMANDS;
+function isFull(bytes: number, commands: number): boolean {
+  return bytes >= GROUP_BYTES || commands >= GROUP_COMMANDS;
 }
 
 function nameCrcOf(id: ParsedId): number {

@@ -38,6 +38,14 @@ export type ToIndexer =
   | { readonly kind: 'reset'; readonly dimension: number }
   | { readonly kind: 'save'; readonly sequence: number };
 
+export interface Search {
+  readonly id: number;
+  /** Of unit length, in its own buffer, from its beginning: the package's exact search looks at no offset. */
+  readonly query: Float32Array;
+  /** How many candidates it asks for. */
+  readonly count: number;
+}
+
 /** Searches that were asked for in one turn; in one array, for the same reason as their answers. */
 export interface SearchesMessage {
   readonly kind: 'search';
@@ -105,3 +113,12 @@ export type StartIndexer = (
   /** It ended, and will not answer any more. */
   onFailure: (reason: string) => void,
 ) => IndexPort;
+
+/** Vectors of one length as rows, one behind the other; a single one as it is. */
+export function concatenated(vectors: readonly Float32Array[]): Float32Array {
+  const [first = new Float32Array(0)] = vectors;
+  if (vectors.length === 1) return first;
+  const all = new Float32Array(vectors.length * first.length);
+  for (const [row, vector] of vectors.entries()) all.set(vector, row * first.length);
+  return all;
+}

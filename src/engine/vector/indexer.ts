@@ -15,14 +15,16 @@ import type { BatchMatches, Index, Matches, MetricKind, ScalarKind, exactSearch 
 import type { Disk } from '../disk.js';
 import { errorCode } from '../log/write-log.js';
 import { takeIndexFile, writeIndexFile, type StoredIndex } from './index-file.js';
-import type {
-  Candidates,
-  FoundMessage,
-  FromIndexer,
-  IndexOptions,
-  IndexRequest,
-  SearchesMessage,
-  ToIndexer,
+import {
+  concatenated,
+  type Candidates,
+  type FoundMessage,
+  type FromIndexer,
+  type IndexOptions,
+  type IndexRequest,
+  type Search,
+  type SearchesMessage,
+  type ToIndexer,
 } from './index-messages.js';
 import { SlotColumn } from './slot-column.js';
 import { SlotSet } from './slot-set.js';
@@ -38,12 +40,6 @@ const BUSY_MS = 50;
  */
 const SEARCHES = 4;
 const SEARCHES_MS = 2;
-
-interface Search {
-  readonly id: number;
-  readonly query: Float32Array;
-  readonly count: number;
-}
 
 interface Package {
   readonly Index: typeof Index;
@@ -390,7 +386,6 @@ export class Indexer {
   }
 }
 
-/** Each query in its own buffer, from its beginning: the package's exact search looks at no offset. */
 function searchesOf({ ids, counts, queries }: SearchesMessage): Search[] {
   const length = queries.length / ids.length;
   return ids.map((id, row) => ({
@@ -401,26 +396,24 @@ function searchesOf({ ids, counts, queries }: SearchesMessage): Search[] {
 }
 
 function packed(searches: readonly Search[], found: readonly Candidates[]): FoundMessage {
-  let total = 0;
-  const ends = found.map(({ slots }) => (total += slots.length));
-  const slots = new Uint32Array(total);
-  const distances = new Float32Array(total);
-  let at = 0;
-  for (const one of found) {
-    slots.set(one.slots, at);
-    distances.set(one.distances, at);
-    at += one.slots.length;
-  }
-  return { kind: 'found', ids: searches.map(({ id }) => id), ends, slots, distances };
+  let end = 0;
+  const ends = found.map(({ slots }) => (end += slots.length));
+  return { kind: 'found', ids: searches.map(({ id }) => id), ends, ...joined(found) };
 }
 
 /** One behind the other. */
-function concatenated(queries: readonly Float32Array[]): Float32Array {
-  const [first = new Float32Array(0)] = queries;
-  if (queries.length === 1) return first;
-  const all = new Float32Array(queries.length * first.length);
-  for (const [row, query] of queries.entries()) all.set(query, row * first.length);
-  return all;
+function joined(lists: readonly Candidates[]): Candidates {
+  let total = 0;
+  for (const list of lists) total += list.slots.length;
+  const slots = new Uint32Array(total);
+  const distances = new Float32Array(total);
+  let at = 0;
+  for (const list of lists) {
+    slots.set(list.slots, at);
+    distances.set(list.distances, at);
+    at += list.slots.length;
+  }
+  return { slots, distances };
 }
 
 /** What the package found for one query or for several, whose rows have one length and are filled up to `lengths`. */
@@ -438,17 +431,8 @@ const NOTHING: Candidates = { slots: new Uint32Array(0), distances: new Float32A
 
 /** The best `count` of all, nearest first. */
 function merge(lists: readonly Candidates[], count: number): Candidates {
-  let total = 0;
-  for (const list of lists) total += list.slots.length;
-  const slots = new Uint32Array(total);
-  const distances = new Float32Array(total);
-  let at = 0;
-  for (const list of lists) {
-    slots.set(list.slots, at);
-    distances.set(list.distances, at);
-    at += list.slots.length;
-  }
-  const order = Uint32Array.from({ length: total }, (_, i) => i);
+  const { slots, distances } = joined(lists);
+  const order = Uint32Array.from(slots, (_, i) => i);
   order.sort((a, b) => distances[a]! - distances[b]!);
   const kept = order.subarray(0, count);
   return {

@@ -20,12 +20,14 @@ import type { Environment } from '../environment.js';
 import { ConceptRecord } from '../snapshot/snapshot-source.js';
 import type { State } from '../state.js';
 import { INDEX_NAME } from './index-file.js';
-import type {
-  Candidates,
-  FoundMessage,
-  FromIndexer,
-  IndexOptions,
-  IndexPort,
+import {
+  concatenated,
+  type Candidates,
+  type FoundMessage,
+  type FromIndexer,
+  type IndexOptions,
+  type IndexPort,
+  type Search,
 } from './index-messages.js';
 import { SearchJournal } from './search-journal.js';
 import { SlotQueue } from './slot-queue.js';
@@ -86,7 +88,7 @@ export class VectorIndex {
 
   private readonly asked = new Map<number, (found: Candidates | null) => void>();
   private nextId = 0;
-  private readonly unsent: { id: number; query: Float32Array; count: number }[] = [];
+  private readonly unsent: Search[] = [];
   private waiting = 0;
 
   private indexedCount = 0;
@@ -484,13 +486,11 @@ export class VectorIndex {
       const length = searches[from]?.query.length ?? 0;
       while (searches[to]?.query.length === length) to++;
       const together = searches.slice(from, to);
-      const queries = new Float32Array(together.length * length);
-      for (const [row, { query }] of together.entries()) queries.set(query, row * length);
       port.send({
         kind: 'search',
         ids: together.map(({ id }) => id),
         counts: together.map(({ count }) => count),
-        queries,
+        queries: concatenated(together.map(({ query }) => query)),
       });
     }
   }
