@@ -1,5 +1,7 @@
 /** Reads of a flushed store in a warm process: by id, neighbours, and paths, each checked against the generated graph. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { ConcurrentStorage } from '#sutra/storage/embedded';
 import { verifyLengths, type ReadFigures } from '../ask.js';
 import { latencies, median, verify } from '../measure.js';
@@ -16,6 +18,8 @@ export async function reads(parameters: {
   const { directory, concepts, associations, rounds, calls } = parameters;
   const storage = await ConcurrentStorage.open(directory, { readOnly: true });
   storage.verifyInBackground();
+  // A warm process has checked its file; before that each first look at a block also checks it.
+  while (!storage.isVerified) await sleep(20);
   const questions = new Questions(new RandomGraph(concepts, associations), calls);
   const { adjacency, asked, hubs, pairs, checked } = questions;
 

@@ -107,6 +107,11 @@ export async function vectors(
   const { indexBytes, dimension: known } = await storage.stats();
   verify(known === dimension, `dimension ${known}`);
 
+  // A warm process has checked its file, and reads from then on in place.
+  await storage.flush();
+  storage.verifyInBackground();
+  while (!storage.isVerified) await sleep(20);
+
   const { path, figures: aloneBuild } = buildAlone(usearch, directory, matrix, dimension);
   const efs: EfFigures[] = [];
   for (const ef of parameters.efs) {

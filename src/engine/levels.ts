@@ -7,6 +7,7 @@
 import { SutraError } from '../errors.js';
 import { crc32 } from './format/crc32.js';
 import { keyToId } from './format/id.js';
+import { nameText, utf8 } from './format/utf8.js';
 import type { DiskFile } from './disk.js';
 import type { SegmentAhead } from './log/segment-ahead.js';
 import { readFully } from './log/segment-reader.js';
@@ -152,7 +153,7 @@ export class Levels {
     if (level === LEVEL_BASE) {
       const base = this.base!;
       const name = base.name(slot);
-      if (name !== null) return utf8(name);
+      if (name !== null) return nameText(name);
       const key = this.key;
       base.readKey(slot, key, 0);
       return keyToId(key[0]!, key[1]!, key[2]!, key[3]!);
@@ -160,7 +161,7 @@ export class Levels {
     const generation = this.generation(level);
     const row = this.row;
     const name = generation.name(row);
-    if (name !== null) return utf8(name);
+    if (name !== null) return nameText(name);
     return keyToId(
       generation.keyWord(row, 0),
       generation.keyWord(row, 1),
@@ -192,12 +193,22 @@ export class Levels {
     return true;
   }
 
-  /** A live concept's content, read from disk and checked. @throws DAMAGED */
-  readContent(slot: number): Uint8Array {
+  /** A live concept's content as text, checked. @throws DAMAGED */
+  readText(slot: number): string {
+    const level = this.locate(slot);
+    if (level === LEVEL_BASE) return this.base!.readText(slot);
+    const bytes = this.contentInLog(this.generation(level), this.row);
+    return utf8(bytes, 0, bytes.length);
+  }
+
+  /** The same as bytes, valid until the next call. */
+  readContent(slot: number): Buffer {
     const level = this.locate(slot);
     if (level === LEVEL_BASE) return this.base!.readContent(slot);
-    const g = this.generation(level);
-    const row = this.row;
+    return this.contentInLog(this.generation(level), this.row);
+  }
+
+  private contentInLog(g: Generation, row: number): Buffer {
     const length = g.contentLength(row);
     const bytes = Buffer.allocUnsafe(length);
     this.readPayload(g.contentFile(row), g.contentAt(row), bytes, g.contentCrc(row), 'content');
@@ -306,17 +317,4 @@ function checkPayload(
         ? `got ${bytes.length} of ${length} bytes`
         : `got checksum ${found}, expected ${crc}`),
   );
-}
-
-function utf8(bytes: Uint8Array): string {
-  const length = bytes.length;
-  if (length > 24) return Buffer.from(bytes.buffer, bytes.byteOffset, length).toString('utf8');
-  // Short ASCII names are the usual case, and cheaper without a call into native code.
-  let text = '';
-  for (let i = 0; i < length; i++) {
-    const byte = bytes[i]!;
-    if (byte > 127) return Buffer.from(bytes.buffer, bytes.byteOffset, length).toString('utf8');
-    text += String.fromCharCode(byte);
-  }
-  return text;
 }

@@ -62,10 +62,4 @@ export class Prefetch {
     this.sum = (this.sum + sum) | 0;
     this.keys = this.edges = 0;
   }
-
-  /** Touches what the ids of these slots are made of, where that is in the snapshot; elsewhere they are few. */
-  ids(slots: Uint32Array): void {
-    const { base } = this.levels;
-    if (base !== null) this.sum = (this.sum + base.touchIds(slots)) | 0;
-  }
 }

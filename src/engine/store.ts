@@ -22,6 +22,7 @@ import { collectNeighbors, type NeighborList, type NeighborQuery } from './graph
 import type { FoundPath, PathQuery } from './graph/path-steps.js';
 import { findStrongestPath } from './graph/strongest-path.js';
 import { GroupCommit } from './group-commit.js';
+import { IdList } from './id-list.js';
 import { removeLeftovers } from './leftovers.js';
 import { LockFile } from './lock-file.js';
 import { Levels } from './levels.js';
@@ -110,6 +111,7 @@ export class Store {
       this.reportFailure = resolve;
     });
     this.pins = new ScanPins(environment);
+    this.ids = new IdList(state.levels);
     this.writing = writing?.(this.reportFailure) ?? null;
     const readOnly = writing === null;
     this.index = new VectorIndex(
@@ -130,6 +132,7 @@ export class Store {
   }
 
   private readonly writing: Writing | null;
+  private readonly ids: IdList;
 
   /**
    * @throws NO_SUCH_DIRECTORY, NOT_A_STORE, NOT_PERMITTED, STORE_LOCKED, DAMAGED, UNSUPPORTED_FORMAT, DIMENSION_MISMATCH
@@ -385,6 +388,10 @@ export class Store {
     });
   }
 
+  get isVerified(): boolean {
+    return this.state.levels.base?.isVerified ?? true;
+  }
+
   // --- backups ---
 
   /** A reader's whole state as a new storage.dat at `path`, synced. */
@@ -410,9 +417,32 @@ export class Store {
 
   /** The slot of an id's live concept, or -1. A name is found when the concept at its key carries it. */
   findSlot(id: string): number {
+    this.parse(id);
+    return this.findParsed();
+  }
+
+  /** The same before the concept is read. */
+  findConcept(id: string): number {
+    const { k0, k1, k2, k3 } = this.parse(id);
+    this.state.levels.base?.touchConcept(k0, k1, k2, k3);
+    return this.findParsed();
+  }
+
+  /** The same before its associations are. */
+  findSource(id: string): number {
+    const { k0, k1, k2, k3 } = this.parse(id);
+    this.state.levels.base?.touchAdjacency(k0, k1, k2, k3);
+    return this.findParsed();
+  }
+
+  private parse(id: string): ParsedId {
     this.requireOpen();
+    parseId(id, this.id);
+    return this.id;
+  }
+
+  private findParsed(): number {
     const parsed = this.id;
-    parseId(id, parsed);
     const { levels } = this.state;
     const slot = levels.findSlot(parsed.k0, parsed.k1, parsed.k2, parsed.k3);
     if (slot < 0 || parsed.nameLength === 0) return slot;
@@ -422,14 +452,14 @@ export class Store {
     return slot;
   }
 
-  /** Makes ready for `idOf` of each of these. */
-  prefetchIds(slots: Uint32Array): void {
-    this.state.prefetch.ids(slots);
-  }
-
   /** A live slot's id as it was learned. */
   idOf(slot: number): string {
     return this.state.levels.id(slot);
+  }
+
+  /** The ids of live slots; null when one of them is not live. */
+  idsOf(slots: ArrayLike<number>): string[] | null {
+    return this.ids.of(slots);
   }
 
   readConcept(slot: number, out: ConceptRecord): boolean {
@@ -440,8 +470,7 @@ export class Store {
   /** @throws DAMAGED */
   readContent(slot: number): string {
     this.requireOpen();
-    const bytes = this.state.levels.readContent(slot);
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
+    return this.state.levels.readText(slot);
   }
 
   /** @throws DAMAGED */

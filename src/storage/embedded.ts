@@ -203,7 +203,7 @@ export class ConcurrentStorage implements Storage {
     checkQuery(id, options);
     this.begin(options);
     const { store, record } = this;
-    const slot = store.findSlot(id);
+    const slot = store.findConcept(id);
     if (slot < 0 || !store.readConcept(slot, record)) return { ...UNKNOWN_CONCEPT, id };
     const answer: ConceptAnswer = {
       found: true,
@@ -230,7 +230,7 @@ export class ConcurrentStorage implements Storage {
     checkNeighbors(id, options);
     this.begin(options);
     const { store } = this;
-    const slot = store.findSlot(id);
+    const slot = store.findSource(id);
     if (slot < 0) return { known: false, id, neighbors: [] };
     const ownId = store.idOf(slot);
     const query = {
@@ -245,18 +245,14 @@ export class ConcurrentStorage implements Storage {
       (list) => {
         // Forgotten while the traversal paused.
         if (store.findSlot(id) !== slot) return { known: false, id, neighbors: [] };
-        store.prefetchIds(list.slots);
-        const neighbors: Neighbor[] = [];
-        for (let i = 0; i < list.slots.length; i++) {
-          const other = list.slots[i] ?? 0;
-          if (!store.state.isLive(other)) return undefined;
-          neighbors.push({
-            id: store.idOf(other),
-            type: list.types[i] ?? 0,
-            confidence: list.confidences[i] ?? 0,
-            direction: list.directions[i] === IN ? 'in' : 'out',
-          });
-        }
+        const ids = store.idsOf(list.slots);
+        if (ids === null) return undefined;
+        const neighbors = ids.map((id, i): Neighbor => ({
+          id,
+          type: list.types[i] ?? 0,
+          confidence: list.confidences[i] ?? 0,
+          direction: list.directions[i] === IN ? 'in' : 'out',
+        }));
         return { known: true, id: ownId, neighbors };
       },
     );
@@ -266,8 +262,8 @@ export class ConcurrentStorage implements Storage {
     checkPath(start, end, options);
     this.begin(options);
     const { store } = this;
-    const from = store.findSlot(start);
-    const to = store.findSlot(end);
+    const from = store.findSource(start);
+    const to = store.findSource(end);
     if (from < 0 || to < 0) return NO_PATH;
     const query = {
       maxDepth:
@@ -288,8 +284,8 @@ export class ConcurrentStorage implements Storage {
         if (path === null || store.findSlot(start) !== from || store.findSlot(end) !== to) {
           return NO_PATH;
         }
-        if (!path.slots.every((slot) => store.state.isLive(slot))) return undefined;
-        const ids = path.slots.map((slot) => store.idOf(slot));
+        const ids = store.idsOf(path.slots);
+        if (ids === null) return undefined;
         return {
           found: true,
           path: ids,
@@ -504,6 +500,11 @@ export class ConcurrentStorage implements Storage {
   /** Goes on verifying storage.dat in the background; for servers. */
   verifyInBackground(): void {
     this.store.verifyInBackground();
+  }
+
+  /** Whether all of storage.dat was read and checked: from then on contents are read in place. */
+  get isVerified(): boolean {
+    return this.store.isVerified;
   }
 
   /** `cancelCheckpoint`: do not wait for one that is running; the log has everything it would have written. */

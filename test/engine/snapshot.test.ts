@@ -92,6 +92,31 @@ describe.each(WAYS)('a snapshot $name', ({ disk, mapWholeBelowBytes }) => {
     roundTrip(randomState(99, { ...shape, hasLargeContent: true }));
   });
 
+  it('reports a content and a vector that were damaged after their blocks were verified', () => {
+    const state = randomState(5, { slots: 40, edges: 10, dimension: 6 });
+    const slot = state.slots.findIndex((concept) => concept !== null && concept.vector !== null);
+    const concept = state.slots[slot];
+    if (!concept) throw new Error('no slot has a vector');
+    concept.content = Buffer.from('once in the file');
+    writeSnapshot(disk, path, new ModelSource(state));
+    const snapshot = open();
+    while (!snapshot.verifyRest(100));
+    const whole = fs.readFileSync(path);
+    const vector = new Float32Array(6);
+    snapshot.readVector(slot, vector);
+    for (const payload of [snapshot.readContent(slot), Buffer.from(vector.slice().buffer)]) {
+      const at = whole.lastIndexOf(payload);
+      const file = fs.openSync(path, 'r+');
+      fs.writeSync(file, Buffer.from([(whole[at] ?? 0) ^ 1]), 0, 1, at);
+      fs.closeSync(file);
+    }
+    const damage = { code: 'DAMAGED', message: expect.stringContaining('checksum of') as unknown };
+    expect(thrown(() => snapshot.readContent(slot))).toMatchObject(damage);
+    expect(thrown(() => snapshot.readText(slot))).toMatchObject(damage);
+    expect(thrown(() => snapshot.readVector(slot, vector))).toMatchObject(damage);
+    snapshot.release();
+  });
+
   it('is written again from itself byte for byte', () => {
     const shape = { slots: 3_000, edges: 9_000, dimension: 8, free: 0.2, hasLargeContent: true };
     writeSnapshot(disk, path, new ModelSource(randomState(7, shape)), { createdUs: 5 });
@@ -183,6 +208,7 @@ describe.each(WAYS)('a snapshot $name', ({ disk, mapWholeBelowBytes }) => {
       () => snapshot.updatedUs(0),
       () => snapshot.readConcept(0, new ConceptRecord()),
       () => snapshot.readContent(0),
+      () => snapshot.readText(0),
       () => snapshot.readContentAhead(0),
       () => snapshot.readVector(0, new Float32Array(4)),
       () => snapshot.outStart(0),
@@ -309,6 +335,35 @@ describe('opening and closing', () => {
     fs.renameSync(other, path);
     expect(describeSnapshot(snapshot)).toEqual(describeModel(model));
     expect(snapshot.identity.inode).not.toBe(fs.statSync(path).ino);
+    snapshot.release();
+  });
+
+  it('reads in place what was verified, and nothing else', () => {
+    const disk = new NodeDisk();
+    writeSnapshot(disk, path, new ModelSource(randomState(13, { slots: 3000, edges: 10 })));
+    let reads = 0;
+    const open = disk.open.bind(disk);
+    disk.open = (...given) => {
+      const file = open(...given);
+      const read = file.read.bind(file);
+      return Object.assign(file, {
+        read: (...range: Parameters<DiskFile['read']>) => {
+          reads++;
+          return read(...range);
+        },
+      });
+    };
+    const snapshot = Snapshot.open(disk, path);
+    const readAll = (): number => {
+      const before = reads;
+      for (let slot = 0; slot < 3000; slot += 10) snapshot.readContent(slot);
+      return reads - before;
+    };
+    readAll();
+    // The first contents share a block with columns.
+    expect(readAll()).toBeGreaterThan(100);
+    while (!snapshot.verifyRest(100));
+    expect(readAll()).toBe(0);
     snapshot.release();
   });
 

@@ -369,6 +369,10 @@ function agreement(
 ): string[] {
   const { k0, k1, k2, k3 } = record;
   const name = snapshot.name(slot);
+  // What is read ahead is never an answer; that it changes nothing is what is asked here.
+  snapshot.touchConcept(k0, k1, k2, k3);
+  snapshot.touchAdjacency(k0, k1, k2, k3);
+  snapshot.touchIds([slot, slot + 1], 0, 2);
   const checks: Record<string, boolean> = {
     findKey: snapshot.findKey(k0, k1, k2, k3) === slot,
     readKey: words[1] === k0 && words[2] === k1 && words[3] === k2 && words[4] === k3,
@@ -381,6 +385,7 @@ function agreement(
     updatedUs: Object.is(snapshot.updatedUs(slot), record.updatedUs),
     contentLength: snapshot.contentLength(slot) === record.contentLength,
     contentCrc: snapshot.contentCrc(slot) === record.contentCrc,
+    text: snapshot.readText(slot) === snapshot.readContent(slot).toString('utf8'),
     contentAhead: snapshot.readContent(slot).equals(snapshot.readContentAhead(slot)),
     hasVector: snapshot.hasVector(slot) === record.hasVector,
     vectorCrc: !record.hasVector || snapshot.vectorCrc(slot) === record.vectorCrc,

@@ -162,3 +162,8 @@ export function hashKey(k0: number, k1: number, k2: number, k3: number): number 
   h = Math.imul(h, 0xc2b2ae35);
   return (h ^ (h >>> 16)) >>> 0;
 }
+
+/** A word of a key as it is to be in memory for its bytes to be in the order of the id's digits, or back; an int32. */
+export function swapBytes(word: number): number {
+  return (word >>> 24) | ((word >>> 8) & 0xff00) | ((word << 8) & 0xff0000) | (word << 24);
+}

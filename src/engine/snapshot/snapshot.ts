@@ -1,8 +1,8 @@
 /**
  * An open storage.dat: one immutable state, read in place. Opening reads the header page and the block table and maps the
  * columns, whatever the size; a block of the file is verified against the block table when something in it is first read,
- * and the rest by `verifyRest` in the background. Contents and vectors are never mapped: they are read by offset, each with
- * a checksum of its own.
+ * and the rest by `verifyRest` in the background. Contents and vectors have a checksum each, and are read by offset; of a
+ * file that is mapped in one piece they are read in place once their blocks were verified, which saves a system call.
  *
  * Invariants:
  * - No byte of a column is used before its block was verified. Accessors see to that themselves; who reads the public arrays
@@ -19,7 +19,7 @@
 
 import { SutraError } from '../../errors.js';
 import type { Disk, FileIdentity } from '../disk.js';
-import { crc32 } from '../format/crc32.js';
+import { crc32Range } from '../format/crc32.js';
 import { Digest } from '../format/digest.js';
 import { hashKey } from '../format/id.js';
 import {
@@ -33,6 +33,7 @@ import {
   hex32,
   sectionOf,
 } from '../format/snapshot-format.js';
+import { utf8 } from '../format/utf8.js';
 import { Column, type ColumnArray } from './column.js';
 import { NO_SLOT } from '../memtable/slot-map.js';
 import { ReadAhead } from './read-ahead.js';
@@ -110,6 +111,14 @@ export class Snapshot {
   private readonly contentStart: number;
   private readonly contentBytes: number;
   private readonly vectorStart: number;
+  /** The mapped file, when it is mapped in one piece. */
+  private mapped: Buffer | null;
+  /** Where a payload of usual length is read to when it is not read in place. */
+  private readonly payload = Buffer.allocUnsafeSlow(4096);
+  /** Result of `payloadBytes`. */
+  private payloadStart = 0;
+  /** Of everything that was touched, so that no compiler leaves the reading out. */
+  touched = 0;
   private contentsAhead: ReadAhead | null = null;
   private vectorsAhead: ReadAhead | null = null;
 
@@ -187,6 +196,7 @@ export class Snapshot {
     this.contentStart = content.offset;
     this.contentBytes = content.byteLength;
     this.vectorStart = sectionOf(header, KIND.VECTORS).offset;
+    this.mapped = windows.whole === null ? null : Buffer.from(windows.whole);
   }
 
   // --- lifetime ---
@@ -204,7 +214,7 @@ export class Snapshot {
     this.checking = true;
     this.verified = new Uint8Array(0);
     for (const column of this.columns) column.close();
-    this.contentsAhead = this.vectorsAhead = null;
+    this.contentsAhead = this.vectorsAhead = this.mapped = null;
     try {
       this.windows.close();
     } finally {
@@ -350,19 +360,61 @@ export class Snapshot {
     return sum | 0;
   }
 
-  /** The same of what the ids of slots are made of; names are not followed. */
-  touchIds(slots: Uint32Array): number {
+  /**
+   * Reads what reading a key's likeliest concept will look at: one wait for its slot, one for all its columns and one for its
+   * content instead of one for each of them. Decides nothing, and leaves out what was not verified.
+   */
+  touchConcept(k0: number, k1: number, k2: number, k3: number): void {
+    const slot = this.likelySlot(k0, k1, k2, k3);
+    if (slot < 0) return;
+    const { mapped } = this;
+    const offset = this.contentOffsets.values[slot]!;
+    this.touched +=
+      this.strengths.values[slot]! +
+      this.confidences.values[slot]! +
+      this.createdTimes.values[slot]! +
+      this.updatedTimes.values[slot]! +
+      this.contentLengths.values[slot]! +
+      this.contentCrcs.values[slot]! +
+      (mapped === null ? 0 : (mapped[this.contentStart + offset] ?? 0));
+  }
+
+  /** The same of its associations in both directions. */
+  touchAdjacency(k0: number, k1: number, k2: number, k3: number): void {
+    const slot = this.likelySlot(k0, k1, k2, k3);
+    if (slot < 0) return;
+    const out = this.outOffsets.values[slot]!;
+    const into = this.inOffsets.values[slot]!;
+    this.touched +=
+      (this.outTargets[out] ?? 0) +
+      (this.inSources[into] ?? 0) +
+      (this.outTypes[out] ?? 0) +
+      (this.inTypes[into] ?? 0) +
+      (this.outConfidences[out] ?? 0) +
+      (this.inConfidences[into] ?? 0);
+  }
+
+  private likelySlot(k0: number, k1: number, k2: number, k3: number): number {
+    if (this.checking) return -1;
+    const slot = this.keyIndex.values[hashKey(k0, k1, k2, k3) & this.keyIndexMask]! - 1;
+    if (slot < 0 || slot >= this.slotCount) return -1;
+    this.touched += this.keys.values[slot << 2]! + this.flags.values[slot]!;
+    return slot;
+  }
+
+  /** The same of what the ids of slots[from..end) are made of; names are not followed. */
+  touchIds(slots: ArrayLike<number>, from: number, end: number): void {
     const { keys, flags, slotCount, checking, verified } = this;
     const words = keys.values;
     const flagBytes = flags.values;
     let sum = 0;
-    for (let i = 0; i < slots.length; i++) {
+    for (let i = from; i < end; i++) {
       const slot = slots[i]!;
       if (slot >= slotCount) continue;
       if (!checking || verified[flags.blockOf(slot)] === VERIFIED) sum += flagBytes[slot]!;
       if (!checking || verified[keys.blockOf(slot << 4)] === VERIFIED) sum += words[slot << 2]!;
     }
-    return sum | 0;
+    this.touched += sum;
   }
 
   isLive(slot: number): boolean {
@@ -493,13 +545,16 @@ export class Snapshot {
 
   // --- payloads ---
 
-  /** A slot's content in a buffer of its own, checked. */
+  /** The bytes of a slot's content, checked; valid until the next call. */
   readContent(slot: number): Buffer {
-    const position = this.contentPosition(slot);
-    const bytes = Buffer.allocUnsafe(this.contentLength(slot));
-    readExactly(this.source.file, bytes, bytes.length, position);
-    this.checkPayload('content', slot, bytes, this.contentCrc(slot), position);
-    return bytes;
+    const bytes = this.checkedContent(slot);
+    return bytes.subarray(this.payloadStart, this.payloadStart + this.contentLength(slot));
+  }
+
+  /** A slot's content as text, checked. */
+  readText(slot: number): string {
+    const bytes = this.checkedContent(slot);
+    return utf8(bytes, this.payloadStart, this.payloadStart + this.contentLength(slot));
   }
 
   /** The same for one who reads in slot order: read ahead, and valid until the next call. */
@@ -507,7 +562,7 @@ export class Snapshot {
     const position = this.contentPosition(slot);
     this.contentsAhead ??= new ReadAhead(this.source.file, this.contentStart + this.contentBytes);
     const bytes = this.contentsAhead.read(position, this.contentLength(slot));
-    this.checkPayload('content', slot, bytes, this.contentCrc(slot), position);
+    this.checkPayload('content', slot, bytes, 0, bytes.length, this.contentCrc(slot), position);
     return bytes;
   }
 
@@ -518,9 +573,11 @@ export class Snapshot {
       throw new RangeError(`room for ${out.length} of ${this.dimension} numbers`);
     }
     const position = this.vectorPosition(slot);
-    const bytes = new Uint8Array(out.buffer, out.byteOffset, this.dimension * 4);
-    readExactly(this.source.file, bytes, bytes.length, position);
-    this.checkPayload('vector', slot, bytes, this.vectorCrc(slot), position);
+    const length = this.dimension * 4;
+    const bytes = this.payloadBytes(position, length);
+    const start = this.payloadStart;
+    this.checkPayload('vector', slot, bytes, start, length, this.vectorCrc(slot), position);
+    new Uint8Array(out.buffer, out.byteOffset, length).set(bytes.subarray(start, start + length));
     return true;
   }
 
@@ -529,7 +586,7 @@ export class Snapshot {
     const position = this.vectorPosition(slot);
     this.vectorsAhead ??= new ReadAhead(this.source.file, this.contentStart);
     const bytes = this.vectorsAhead.read(position, this.dimension * 4);
-    this.checkPayload('vector', slot, bytes, this.vectorCrc(slot), position);
+    this.checkPayload('vector', slot, bytes, 0, bytes.length, this.vectorCrc(slot), position);
     return bytes;
   }
 
@@ -561,14 +618,51 @@ export class Snapshot {
     return this.vectorStart + row * this.dimension * 4;
   }
 
+  /** What holds a slot's content, from `payloadStart` on. */
+  private checkedContent(slot: number): Buffer {
+    const position = this.contentPosition(slot);
+    const length = this.contentLength(slot);
+    const bytes = this.payloadBytes(position, length);
+    const crc = this.contentCrc(slot);
+    this.checkPayload('content', slot, bytes, this.payloadStart, length, crc, position);
+    return bytes;
+  }
+
+  /**
+   * What holds bytes [position, position + length) of the file, from `payloadStart` on: the mapped file itself, or else a buffer
+   * they were read to, which is good until the next call. Only blocks that were read whole before are read in place, so that a bad
+   * sector is an error of the read that finds it, not SIGBUS.
+   */
+  private payloadBytes(position: number, length: number): Buffer {
+    const { mapped } = this;
+    if (mapped !== null && (!this.checking || this.areVerified(position, length))) {
+      this.payloadStart = position;
+      return mapped;
+    }
+    this.payloadStart = 0;
+    const bytes = length <= this.payload.length ? this.payload : Buffer.allocUnsafe(length);
+    readExactly(this.source.file, bytes, length, position);
+    return bytes;
+  }
+
+  private areVerified(position: number, length: number): boolean {
+    const last = Math.floor((position + length - 1) / BLOCK_BYTES);
+    for (let block = Math.floor(position / BLOCK_BYTES); block <= last; block++) {
+      if (this.verified[block] !== VERIFIED) return false;
+    }
+    return true;
+  }
+
   private checkPayload(
     what: string,
     slot: number,
     bytes: Uint8Array,
+    start: number,
+    length: number,
     stored: number,
     position: number,
   ): void {
-    const actual = crc32(bytes);
+    const actual = crc32Range(bytes, start, start + length);
     if (actual === stored) return;
     throw damaged(
       this.path,

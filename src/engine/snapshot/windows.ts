@@ -28,6 +28,8 @@ export class Windows {
   private mapped: Window[] = [];
   private buffers: Window[] = [];
   private readonly ofKind = new Map<SectionKind, Window>();
+  /** The body of the file from its first byte, contents and vectors too; null where only columns are in memory. */
+  whole: ArrayBuffer | null = null;
 
   /** `wholeFileBelow`: files shorter than this are mapped in one piece. */
   constructor(snapshot: SnapshotFile, wholeFileBelow: number) {
@@ -62,6 +64,7 @@ export class Windows {
 
   close(): void {
     const { mapped } = this;
+    this.whole = null;
     this.mapped = [];
     this.buffers = [];
     this.ofKind.clear();
@@ -70,6 +73,7 @@ export class Windows {
 
   private openAll({ file, header, bodyEnd }: SnapshotFile, wholeFileBelow: number): void {
     const whole = bodyEnd < wholeFileBelow ? this.map(file, 0, bodyEnd) : null;
+    this.whole = whole === null ? null : whole.buffer;
     for (const { kind, isMapped } of SECTION_SHAPES) {
       const section = sectionOf(header, kind);
       if (!isMapped || section.byteLength === 0) continue;
