@@ -243,7 +243,8 @@ export class Checkpointer {
     const result = await job.done.finally(() => {
       this.job = null;
     });
-    const base = Snapshot.open(disk, join(this.directory, SNAPSHOT_NAME));
+    // Its worker has verified all of it; else the first reads behind every checkpoint would, block by block, on this thread.
+    const base = Snapshot.open(disk, join(this.directory, SNAPSHOT_NAME), { isVerified: true });
     if (base.sequence !== sealed.sequence || base.digest.toString() !== sealed.digest) {
       base.release();
       throw new SutraError('DAMAGED', `${base.path} is not the one that was just written`);

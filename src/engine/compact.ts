@@ -177,6 +177,9 @@ class CompactSource implements SnapshotSource {
   readConcept(slot: number, out: ConceptRecord): boolean {
     return this.source.readConcept(this.oldOf[slot]!, out);
   }
+  readKey(slot: number, out: Uint32Array): boolean {
+    return this.source.readKey(this.oldOf[slot]!, out);
+  }
   readContent(slot: number): Uint8Array {
     return this.source.readContent(this.oldOf[slot]!);
   }

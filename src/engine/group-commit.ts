@@ -28,7 +28,7 @@ import { MAX_EDGES, MAX_SLOTS, type State } from './state.js';
 /** A group that holds so much is closed and the next one begun; bounds how long applying one holds the event loop. */
 const GROUP_BYTES = 512 * 1024;
 /** An association takes a few microseconds to apply and only 48 bytes. */
-const GROUP_COMMANDS = 4096;
+const GROUP_COMMANDS = 2048;
 /** Buffers that grew past this are not pooled. */
 const POOLED_BYTES = 2 * 1024 * 1024;
 /** Queued commands beyond this are refused as OVERLOADED. */

@@ -35,17 +35,13 @@ export class IdList {
     base?.touchIds(slots, from, from + count);
     for (let i = 0; i < count; i++) {
       const slot = slots[from + i]!;
-      const level = levels.locate(slot);
+      const level = levels.readKey(slot, words, 4 * i);
       if (level === LEVEL_NONE) return false;
-      if (level === LEVEL_BASE && base !== null) {
-        base.readKey(slot, words, 4 * i);
-        named[i] = base.hasName(slot) ? 1 : 0;
-        continue;
-      }
-      const generation = levels.generation(level);
-      const { row } = levels;
-      for (let word = 0; word < 4; word++) words[4 * i + word] = generation.keyWord(row, word);
-      named[i] = generation.name(row) === null ? 0 : 1;
+      const hasName =
+        level === LEVEL_BASE && base !== null
+          ? base.hasName(slot)
+          : levels.generation(level).name(levels.row) !== null;
+      named[i] = hasName ? 1 : 0;
     }
     return true;
   }

@@ -132,6 +132,14 @@ export class Levels {
     return this.generation(level).keyWord(this.row, index);
   }
 
+  /** Puts a live concept's key at out[at..at + 4) and tells its level, as `locate` does. */
+  readKey(slot: number, out: Uint32Array, at: number): number {
+    const level = this.locate(slot);
+    if (level === LEVEL_BASE) this.base!.readKey(slot, out, at);
+    else if (level !== LEVEL_NONE) this.generation(level).readKey(this.row, out, at);
+    return level;
+  }
+
   compareKeys(a: number, b: number): number {
     for (let i = 0; i < 4; i++) {
       const difference = this.keyWord(a, i) - this.keyWord(b, i);

@@ -4,7 +4,7 @@
  * state: the checkpoint's writer and scans.
  */
 
-import { LEVEL_BASE, type Levels } from './levels.js';
+import { LEVEL_BASE, LEVEL_NONE, type Levels } from './levels.js';
 import { SegmentAhead } from './log/segment-ahead.js';
 import type { Generation } from './memtable/generation.js';
 import type { Snapshot } from './snapshot/snapshot.js';
@@ -20,6 +20,10 @@ export class MergedRows {
 
   readConcept(slot: number, out: ConceptRecord): boolean {
     return this.levels.readConcept(slot, out);
+  }
+
+  readKey(slot: number, out: Uint32Array): boolean {
+    return this.levels.readKey(slot, out, 0) !== LEVEL_NONE;
   }
 
   /** Valid until the next call. @throws DAMAGED */

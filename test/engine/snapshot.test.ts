@@ -338,6 +338,17 @@ describe('opening and closing', () => {
     snapshot.release();
   });
 
+  it.each(WAYS)('$name, reads the same when somebody else has verified it', (way) => {
+    const model = new ModelSource(randomState(14, { slots: 500, edges: 900, dimension: 5 }));
+    writeSnapshot(way.disk, path, model);
+    const { mapWholeBelowBytes } = way;
+    const snapshot = Snapshot.open(way.disk, path, { mapWholeBelowBytes, isVerified: true });
+    // What is not mapped must still be loaded.
+    expect(snapshot.isVerified).toBe(way.disk instanceof NodeDisk);
+    expect(describeSnapshot(snapshot)).toEqual(describeModel(model));
+    snapshot.release();
+  });
+
   it('reads in place what was verified, and nothing else', () => {
     const disk = new NodeDisk();
     writeSnapshot(disk, path, new ModelSource(randomState(13, { slots: 3000, edges: 10 })));

@@ -111,6 +111,13 @@ export class ModelSource implements SnapshotSource {
     return true;
   }
 
+  readKey(slot: number, out: Uint32Array): boolean {
+    const concept = this.state.slots[slot];
+    if (concept === null || concept === undefined) return false;
+    out.set(concept.key);
+    return true;
+  }
+
   readContent(slot: number): Uint8Array {
     return this.concept(slot).content;
   }

@@ -39,6 +39,12 @@ export class StoredSource implements SnapshotSource {
     return this.snapshot.readConcept(slot, out);
   }
 
+  readKey(slot: number, out: Uint32Array): boolean {
+    if (!this.snapshot.isLive(slot)) return false;
+    this.snapshot.readKey(slot, out, 0);
+    return true;
+  }
+
   readContent(slot: number): Uint8Array {
     return this.snapshot.readContentAhead(slot);
   }

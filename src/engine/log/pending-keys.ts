@@ -161,7 +161,7 @@ export class PendingKeys {
     for (let at = 0; at < old.length; at += STRIDE) {
       if (old[at + STATE] === PENDING_NONE || old[at + FRAME]! <= this.appliedFrame) continue;
       const to = this.probe(table, capacity, old[at]!, old[at + 1]!, old[at + 2]!, old[at + 3]!);
-      table.set(old.subarray(at, at + STRIDE), to);
+      for (let word = 0; word < STRIDE; word++) table[to + word] = old[at + word]!;
     }
     this.table = table;
     this.capacity = capacity;

@@ -244,6 +244,11 @@ export class Generation {
   keyWord(row: number, index: number): number {
     return this.concepts.u32(row)[this.concepts.base(row) + index]!;
   }
+  readKey(row: number, out: Uint32Array, at: number): void {
+    const words = this.concepts.u32(row);
+    const from = this.concepts.base(row);
+    for (let i = 0; i < 4; i++) out[at + i] = words[from + i]!;
+  }
   strength(row: number): number {
     return this.concepts.f32(row)[this.concepts.base(row) + C_STRENGTH]!;
   }

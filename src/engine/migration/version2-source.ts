@@ -79,6 +79,12 @@ export class Version2Source implements SnapshotSource {
     return true;
   }
 
+  readKey(slot: number, out: Uint32Array): boolean {
+    const { keys } = this.graph;
+    for (let i = 0; i < 4; i++) out[i] = keys[slot * 4 + i]!;
+    return true;
+  }
+
   readContent(slot: number): Uint8Array {
     const { contents, graph } = this;
     const length = graph.contentLengths[slot]!;

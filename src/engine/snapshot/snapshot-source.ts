@@ -84,6 +84,8 @@ export interface SnapshotSource {
   readonly freeSlots: Uint32Array;
   /** False for a free slot. */
   readConcept(slot: number, out: ConceptRecord): boolean;
+  /** Puts a slot's key at out[0..4); false for a free slot. */
+  readKey(slot: number, out: Uint32Array): boolean;
   /** contentLength bytes, checked against contentCrc; valid until the next call. */
   readContent(slot: number): Uint8Array;
   /** dimension * 4 bytes of little-endian float32, checked against vectorCrc; valid until the next call. */

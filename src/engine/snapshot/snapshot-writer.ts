@@ -121,6 +121,7 @@ class SnapshotWriting {
   private readonly live: Uint8Array;
   private readonly record = new ConceptRecord();
   private readonly row = new EdgeRow();
+  private readonly targetKey = new Uint32Array(4);
   private slotsDone = 0;
   private namesBytes = 0;
   /** Of all names in slot order, to see that the second pass writes what the first one counted. */
@@ -269,7 +270,6 @@ class SnapshotWriting {
         source.outEdges(slot, row);
         edges += row.length;
         if (edges > edgeCount) throw this.disagrees('outgoing associations', edges, edgeCount);
-        // From here on the record is used for the concepts at the other ends.
         this.writeOutgoing(slot, k0, k1, k2, k3, digest);
       }
     }
@@ -438,7 +438,7 @@ class SnapshotWriting {
     k3: number,
     digest: Digest,
   ): void {
-    const { source, record } = this;
+    const { source, targetKey } = this;
     const { length, slots, types, confidences, createdUs } = this.row;
     if (length === 0) return;
     this.checkOrder(slot, 'outgoing');
@@ -455,10 +455,13 @@ class SnapshotWriting {
       const created = createdUs[i]!;
       // Parallel associations lie side by side, so the target's key is often the one just read.
       if (target !== read) {
-        if (!source.readConcept(target, record)) throw this.deadEnd(slot, target);
+        if (!source.readKey(target, targetKey)) throw this.deadEnd(slot, target);
         read = target;
       }
-      const { k0: t0, k1: t1, k2: t2, k3: t3 } = record;
+      const t0 = targetKey[0]!;
+      const t1 = targetKey[1]!;
+      const t2 = targetKey[2]!;
+      const t3 = targetKey[3]!;
       digest.association(1, k0, k1, k2, k3, t0, t1, t2, t3, type, confidence, created);
       sum = (sum + associationHash(slot, target, type, confidence)) | 0;
       outTargets.u32(target);

@@ -44,6 +44,8 @@ import { Windows } from './windows.js';
 export interface SnapshotOpenOptions {
   /** Files shorter than this are mapped in one piece, others column by column. Default 1 GiB, at most 2 GiB. */
   readonly mapWholeBelowBytes?: number;
+  /** Every block of this very file was just read and checked, so that no reader has to. Default false. */
+  readonly isVerified?: boolean;
 }
 
 const DEFAULT_MAP_WHOLE_BELOW_BYTES = 2 ** 30;
@@ -131,7 +133,7 @@ export class Snapshot {
     let windows: Windows | null = null;
     try {
       windows = new Windows(source, options.mapWholeBelowBytes ?? DEFAULT_MAP_WHOLE_BELOW_BYTES);
-      return new Snapshot(source, windows);
+      return new Snapshot(source, windows, options.isVerified ?? false);
     } catch (error) {
       windows?.close();
       source.file.close();
@@ -139,7 +141,7 @@ export class Snapshot {
     }
   }
 
-  private constructor(source: SnapshotFile, windows: Windows) {
+  private constructor(source: SnapshotFile, windows: Windows, isVerified: boolean) {
     const { file, identity, header, blockCrcs } = source;
     this.source = source;
     this.windows = windows;
@@ -159,6 +161,8 @@ export class Snapshot {
     this.fileBytes = header.fileBytes;
     this.verified = new Uint8Array(blockCrcs.length);
     this.unverifiedCount = blockCrcs.length;
+    // Blocks that must be loaded are, when they are verified.
+    if (isVerified && !windows.needsLoading) this.checking = false;
 
     this.keys = this.add(new Column(Uint32Array, KIND.KEYS, source, windows));
     this.keyIndex = this.add(new Column(Uint32Array, KIND.KEY_INDEX, source, windows));
