@@ -30,6 +30,11 @@ export class CallContext implements CallOptions {
     }
   }
 
+  /** For calls that nothing can cancel once they are begun. @throws CANCELLED when the client has gone already */
+  requireCaller(): void {
+    if (this.call.cancelled) throw this.reason();
+  }
+
   get signal(): AbortSignal {
     if (this.controller === null) {
       const controller = new AbortController();

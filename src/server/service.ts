@@ -92,6 +92,17 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
     };
   }
 
+  /** A write, which is in the queue for the log in the turn that it comes in: an AbortSignal would be made for nothing. */
+  function serveWrite<Request, Response>(
+    method: Method<Request, Response>,
+    run: (request: Request) => Promise<Response>,
+  ): void {
+    serve(method, (request, context) => {
+      context.requireCaller();
+      return run(request);
+    });
+  }
+
   /** One request, a stream of answers. */
   function serveAnswers<Request, Response>(
     method: Method<Request, Response>,
@@ -167,14 +178,12 @@ export function createService(storage: Storage, options: ServiceOptions): Servic
     });
   }
 
-  serve(METHODS.learnConcept, (concept, context) => storage.learnConcept(concept, context));
-  serve(METHODS.learnAssociation, (association, context) =>
-    storage.learnAssociation(association, context),
-  );
-  serve(METHODS.learnBatch, (batch, context) => storage.learnBatch(batch, context));
-  serve(METHODS.forgetConcept, ({ id }, context) => storage.forgetConcept(id, context));
-  serve(METHODS.forgetAssociation, ({ source, target, type }, context) =>
-    storage.forgetAssociation(source, target, type, context),
+  serveWrite(METHODS.learnConcept, (concept) => storage.learnConcept(concept));
+  serveWrite(METHODS.learnAssociation, (association) => storage.learnAssociation(association));
+  serveWrite(METHODS.learnBatch, (batch) => storage.learnBatch(batch));
+  serveWrite(METHODS.forgetConcept, ({ id }) => storage.forgetConcept(id));
+  serveWrite(METHODS.forgetAssociation, ({ source, target, type }) =>
+    storage.forgetAssociation(source, target, type),
   );
   // A point read is done before anything could cancel it.
   serve(METHODS.queryConcept, async ({ id, withEmbedding, withoutContent }) => {
