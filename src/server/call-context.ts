@@ -19,6 +19,8 @@ export class CallContext implements CallOptions {
   private readonly call: CancellableCall;
   private readonly deadline: number;
   private controller: AbortController | null = null;
+  /** Answered: nobody listens to the signal any more, and a reason for it would be an error with its stack for nothing. */
+  isOver = false;
 
   constructor(call: CancellableCall) {
     this.call = call;
@@ -40,8 +42,10 @@ export class CallContext implements CallOptions {
       const controller = new AbortController();
       this.controller = controller;
       // grpc-js emits 'cancelled' for the client's cancellation, a lost connection and a passed deadline alike, and
-      // also behind a call that was answered, when nobody listens to the signal any more.
-      const abort = (): void => controller.abort(this.reason());
+      // also behind every call that was answered.
+      const abort = (): void => {
+        if (!this.isOver) controller.abort(this.reason());
+      };
       if (this.call.cancelled) abort();
       else this.call.on('cancelled', abort);
     }

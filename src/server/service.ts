@@ -258,7 +258,12 @@ async function answer<Request, Response>(
 ): Promise<Response> {
   const { request } = call;
   if (request instanceof DecodeFailure) throw request.error;
-  return run(request, new CallContext(call));
+  const context = new CallContext(call);
+  try {
+    return await run(request, context);
+  } finally {
+    context.isOver = true;
+  }
 }
 
 function bounds(context: CallContext): CallOptions {
