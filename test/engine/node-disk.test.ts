@@ -320,8 +320,10 @@ describe('mappings', () => {
     const answers = await Promise.all(
       [1, 2].map(async () => {
         const worker = new Worker(source, { eval: true, workerData: { module, path } });
+        // Asked for before the message: an ending worker's last message and its exit may come in one turn.
+        const exited = once(worker, 'exit');
         const [answer] = (await once(worker, 'message')) as [unknown];
-        await once(worker, 'exit');
+        await exited;
         return answer;
       }),
     );
