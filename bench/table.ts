@@ -209,7 +209,7 @@ export function growthTable(runs: NodeResults): string {
   const body = [...byFigure].map(([what, figures]) => {
     const medians = columns.map((size) => figures.get(size)?.median ?? NaN);
     const unit = [...figures.values()][0]?.unit ?? '';
-    const factors = medians.slice(1).map((value, i) => `${figure(value / (medians[i] ?? NaN))}x`);
+    const factors = medians.slice(1).map((value, i) => inUnit(value / (medians[i] ?? NaN), 'x'));
     const shownAt = medians.map((value) => inUnit(value, unit));
     return [what, ...shownAt, factors.join(', '), expected.get(what) ?? ''];
   });
@@ -236,9 +236,10 @@ function rowOf(runs: NodeResults, key: string): readonly [Results, PublishedRow]
   return undefined;
 }
 
-/** Each with the run that it is of. */
+/** Each with the run that it is of; in the order of the newest run, since a row that says `of that` stands behind what it is of. */
 function keyedRows(runs: NodeResults): (readonly [Results, PublishedRow])[] {
-  const keys = new Set(runs.flatMap(({ rows }) => rows.map(({ key }) => key)));
+  const newestFirst = [...runs].reverse();
+  const keys = new Set(newestFirst.flatMap(({ rows }) => rows.map(({ key }) => key)));
   return [...keys].flatMap((key) => {
     const found = key === undefined ? undefined : rowOf(runs, key);
     return found === undefined ? [] : [found];

@@ -6,12 +6,21 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nodeEnvironment } from '#sutra/engine/environment';
 import { ConcurrentStorage } from '#sutra/storage/embedded';
-import { latencies, LoopWatch, verify, type Latencies } from '../measure.js';
+import {
+  slowestOf,
+  tookMs,
+  type Acknowledgement,
+  type SlowestFigures,
+} from '../acknowledgements.js';
+import { DiskAccount } from '../disk-account.js';
+import { DelayWatch, latencies, verify, type Latencies } from '../measure.js';
+import { ThreadAccount } from '../thread-account.js';
 import { contentOf, hexId, Random } from '../workload.js';
 
 export interface PhaseFigures {
   readonly ms: number;
   readonly acknowledgementMs: Latencies;
+  readonly slowest: SlowestFigures;
   readonly readUs: Latencies;
   readonly longestTurnMs: number;
 }
@@ -33,14 +42,16 @@ export async function checkpointLatency(parameters: {
   const { directory, concepts, quietMs } = parameters;
   let paceMs: number | null = null;
   const environment = nodeEnvironment();
+  const disk = new DiskAccount(environment.disk);
   const storage = await ConcurrentStorage.open(directory, {
     environment: {
       ...environment,
+      disk,
       startCheckpoint: (request) =>
         environment.startCheckpoint(paceMs === null ? request : { ...request, pauseMs: paceMs }),
     },
   });
-  const load = new SteadyLoad(storage, concepts);
+  const load = new SteadyLoad(storage, disk, concepts);
   // Warms the compiler and the caches; not counted.
   await load.during(sleep(quietMs / 2));
   const without = await load.during(sleep(quietMs));
@@ -56,31 +67,41 @@ export async function checkpointLatency(parameters: {
   return { without, background, flush };
 }
 
-/** A writer that awaits each acknowledgement and rests a millisecond, and a reader that does the same. */
+/**
+ * A writer that awaits each acknowledgement and rests a millisecond, and a reader that does the same. The event loop is watched by
+ * a timer: a LoopWatch would take the processor that the checkpoint and the log's threads need, and lengthen what is measured.
+ */
 export class SteadyLoad {
   written = 0;
   private readonly random = new Random(3);
 
   constructor(
     private readonly storage: ConcurrentStorage,
+    /** That of the storage. */
+    private readonly disk: DiskAccount,
     private readonly concepts: number,
   ) {}
 
-  async during(
-    work: Promise<unknown>,
-    watch: { stop(): Promise<number> } = new LoopWatch(),
-  ): Promise<PhaseFigures> {
-    const { storage, concepts, random } = this;
+  async during(work: Promise<unknown>): Promise<PhaseFigures> {
+    const { storage, disk, concepts, random } = this;
+    const watch = new DelayWatch();
+    const thread = ThreadAccount.open();
     const start = performance.now();
     let running = true;
-    const acknowledgements: number[] = [];
+    const acknowledgements: Acknowledgement[] = [];
     const reads: number[] = [];
     const writer = async (): Promise<void> => {
       while (running) {
         const i = concepts + this.written++;
-        const before = performance.now();
+        // Outside of what is timed, so that reading it is no part of an acknowledgement.
+        thread?.read();
+        const waitedBefore = thread?.waitedMs ?? 0;
+        const beganMs = performance.now();
         await storage.learnConcept({ id: hexId(i), content: contentOf(i) });
-        acknowledgements.push(performance.now() - before);
+        const endedMs = performance.now();
+        thread?.read();
+        const waitedMs = thread === null ? null : thread.waitedMs - waitedBefore;
+        acknowledgements.push({ beganMs, endedMs, waitedMs });
         await sleep(1);
       }
     };
@@ -101,11 +122,15 @@ export class SteadyLoad {
     await work;
     running = false;
     await Promise.all(lanes);
+    const ms = performance.now() - start;
+    const longestTurnMs = await watch.stop();
+    thread?.close();
     return {
-      ms: performance.now() - start,
-      acknowledgementMs: latencies(acknowledgements),
+      ms,
+      acknowledgementMs: latencies(acknowledgements.map(tookMs)),
+      slowest: slowestOf(acknowledgements, disk),
       readUs: latencies(reads),
-      longestTurnMs: await watch.stop(),
+      longestTurnMs,
     };
   }
 }

@@ -8,7 +8,9 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Index, MetricKind, ScalarKind, exactSearch } from 'usearch';
+import { nodeEnvironment } from '#sutra/engine/environment';
 import { ConcurrentStorage } from '#sutra/storage/embedded';
+import { DiskAccount } from '../disk-account.js';
 import {
   DelayWatch,
   latencies,
@@ -238,12 +240,16 @@ export async function vectorCatchUp(
   parameters: VectorSet & { readonly extra: number; readonly quietMs: number },
 ): Promise<CatchUpFigures> {
   const { directory, kind, count, dimension, extra, quietMs } = parameters;
-  const storage = await ConcurrentStorage.open(join(directory, 'store'));
+  const environment = nodeEnvironment();
+  const disk = new DiskAccount(environment.disk);
+  const storage = await ConcurrentStorage.open(join(directory, 'store'), {
+    environment: { ...environment, disk },
+  });
   await storage.vectorSearch(new VectorData(kind, count, dimension).vector(count));
   await indexed(storage, count);
-  const load = new SteadyLoad(storage, count);
-  await load.during(sleep(quietMs / 2), new DelayWatch());
-  const without = await load.during(sleep(quietMs), new DelayWatch());
+  const load = new SteadyLoad(storage, disk, count);
+  await load.during(sleep(quietMs / 2));
+  const without = await load.during(sleep(quietMs));
   const data = new VectorData(kind, count + extra, dimension);
   const more = new Float32Array(extra * dimension);
   for (let i = 0; i < extra; i++) {
@@ -251,7 +257,7 @@ export async function vectorCatchUp(
   }
   await learn(storage, more, EXTRA_IDS, extra, dimension);
   const behind = count + extra - (await storage.stats()).indexed;
-  const during = await load.during(indexed(storage, count + extra), new DelayWatch());
+  const during = await load.during(indexed(storage, count + extra));
   const stats = await storage.stats();
   verify(stats.concepts === count + extra + load.written, 'every acknowledged write counts');
   verify((await storage.healthCheck()).healthy, 'the store is healthy');

@@ -3,7 +3,7 @@
 import { nodeEnvironment } from '#sutra/engine/environment';
 import { ConcurrentStorage } from '#sutra/storage/embedded';
 import type { AssociationInput, ConceptInput } from '#sutra/storage/storage';
-import { latencies, LoopWatch, verify, windowed, type Latencies } from '../measure.js';
+import { latencies, LoopWatch, verify, windowed, type Latencies, type Turn } from '../measure.js';
 import { contentOf, hexId, nameId, Random, RandomGraph } from '../workload.js';
 
 export const BATCH = 1000;
@@ -66,7 +66,8 @@ export interface LoadFigures {
   readonly conceptCpuUs: number;
   readonly associationsPerSecond: number;
   readonly associationCpuUs: number;
-  readonly longestTurnMs: number;
+  /** While concepts and associations were written. */
+  readonly longestTurn: Turn;
   readonly checkpoints: number;
   readonly flushMs: number;
   readonly snapshotBytes: number;
@@ -97,7 +98,7 @@ export async function load(parameters: {
   await linkBatches(storage, idOf, graph);
   const associationSeconds = (performance.now() - start) / 1000;
   const associationCpuUs = cpuSince(cpu) / associations;
-  const longestTurnMs = await watch.stop();
+  const longestTurn = await watch.stop();
 
   start = performance.now();
   await storage.flush();
@@ -117,7 +118,7 @@ export async function load(parameters: {
     conceptCpuUs,
     associationsPerSecond: associations / associationSeconds,
     associationCpuUs,
-    longestTurnMs,
+    longestTurn,
     checkpoints: stats.checkpoints,
     flushMs,
     snapshotBytes: stats.snapshotBytes,

@@ -25,7 +25,8 @@ const FIGURES: readonly {
   readonly what: string;
   readonly unit: string;
   readonly expected: Expected;
-  readonly figure: (stage: Stage) => number;
+  /** null: this system does not say. */
+  readonly figure: (stage: Stage) => number | null;
 }[] = [
   {
     what: 'load: time of a concept',
@@ -55,7 +56,19 @@ const FIGURES: readonly {
     what: 'load: event loop held, longest',
     unit: 'ms',
     expected: 'flat',
-    figure: ({ load }) => load.longestTurnMs,
+    figure: ({ load }) => load.longestTurn.ms,
+  },
+  {
+    what: 'of that, CPU of the thread',
+    unit: 'ms',
+    expected: 'flat',
+    figure: ({ load }) => load.longestTurn.cpuMs,
+  },
+  {
+    what: 'of that, waiting for a processor',
+    unit: 'ms',
+    expected: 'flat',
+    figure: ({ load }) => load.longestTurn.waitedMs,
   },
   // One for every half that the store grew by, log(10) / log(1.5) of them for ten times as much; more where a million writes are less.
   {
@@ -136,7 +149,9 @@ export async function growthRows(bench: Bench): Promise<void> {
     let before: number | null = null;
     for (const stage of stages) {
       const value = figure(stage);
-      const note = before === null ? undefined : `x ${(value / before).toFixed(2)}`;
+      if (value === null) continue;
+      // Nothing can be said of what grew from nothing: the thread may never have waited.
+      const note = before === null || before === 0 ? undefined : `x ${(value / before).toFixed(2)}`;
       bench.row(section, `${grouped(stage.concepts)} concepts`, unit, [value], {
         note,
         key: `growth.${what}.${stage.concepts}`,

@@ -1,5 +1,6 @@
 /** The served store beside a no-op server, and what is felt of a checkpoint. Both write to the store they are given. */
 
+import type { SlowestFigures } from '../acknowledgements.js';
 import type { Bench } from '../bench.js';
 import type { CaseFigures } from '../case.js';
 
@@ -135,6 +136,8 @@ export async function checkpointRows(bench: Bench, directory: string): Promise<v
       note: `max ${phase.acknowledgementMs.max.toFixed(1)}`,
       key: `checkpoint.${name}.acknowledgement`,
     });
+    // Of the two phases that the bar compares.
+    if (phase !== flush) slowestRows(bench, section, label, name, phase.slowest);
     bench.row(section, `${label}: read p99`, 'us', [readP99], {
       bar: isBackground ? { text: '<= 2x without', atMost: 2 * without.readUs.p99 } : undefined,
       note: `max ${Math.round(phase.readUs.max)}`,
@@ -148,4 +151,27 @@ export async function checkpointRows(bench: Bench, directory: string): Promise<v
       key: `checkpoint.${name}.turn`,
     });
   }
+}
+
+/** Where the acknowledgements beyond the p99 go. */
+function slowestRows(
+  bench: Bench,
+  section: string,
+  label: string,
+  phase: string,
+  { count, ms, syncMs, writeMs, waitedMs }: SlowestFigures,
+): void {
+  const key = `checkpoint.${phase}.slowest`;
+  bench.row(section, `${label}: acknowledgements, the slowest 1 %: mean`, 'ms', [ms], {
+    note: `of ${count}; the parts overlap`,
+    key,
+  });
+  bench.row(section, `${label}: of that, the log's sync`, 'ms', [syncMs], { key: `${key}.sync` });
+  bench.row(section, `${label}: of that, the log's write`, 'ms', [writeMs], {
+    key: `${key}.write`,
+  });
+  if (waitedMs === null) return;
+  bench.row(section, `${label}: of that, main thread waiting for a processor`, 'ms', [waitedMs], {
+    key: `${key}.waited`,
+  });
 }

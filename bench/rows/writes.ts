@@ -55,13 +55,20 @@ export async function loadRows(bench: Bench, directory: string): Promise<void> {
       key: 'write.associations',
     },
   );
-  bench.row(section, 'event loop held while loading, longest', 'ms', [result.longestTurnMs], {
+  const { ms, cpuMs, waitedMs } = result.longestTurn;
+  bench.row(section, 'event loop held while loading, longest', 'ms', [ms], {
     bar: {
       text: '<= 50',
       atMost: 50,
     },
     key: 'write.turn',
   });
+  if (cpuMs !== null && waitedMs !== null) {
+    bench.row(section, 'of that, CPU of the thread', 'ms', [cpuMs], { key: 'write.turn.cpu' });
+    bench.row(section, 'of that, waiting for a processor', 'ms', [waitedMs], {
+      key: 'write.turn.waited',
+    });
+  }
   bench.row(section, 'flush at the end', 'ms', [result.flushMs], {
     note: `${Math.round(result.snapshotBytes / 2 ** 20)} MiB storage.dat`,
     key: 'write.flush',

@@ -156,6 +156,28 @@ describe('the table', () => {
     expect(growthTable([older])).toBe('');
   });
 
+  test('of growth has what an older run does not say behind what it is of', () => {
+    const section = (what: string): string =>
+      `growth, 5 associations a concept: ${what} (should be flat)`;
+    const grown = (what: string, concepts: number, median: number): Figure => ({
+      key: `growth.${what}.${concepts}`,
+      unit: 'ms',
+      median,
+      section: section(what),
+    });
+    const before = resultsOf('v20.20.0', [grown('turn', 1000, 20), grown('flush', 1000, 200)]);
+    const after = resultsOf('v20.20.0', [
+      grown('turn', 10_000, 30),
+      grown('of that, CPU', 10_000, 0),
+      grown('flush', 10_000, 300),
+    ]);
+    const rows = growthTable([before, after]);
+    const first = rows.split('\n').map((line) => line.split('|')[1]?.trim());
+    expect(first.slice(2, 5)).toEqual(['turn', 'of that, CPU', 'flush']);
+    expect(cellsOf(rows, 'of that')).toEqual(['of that, CPU', '-', '0.000 ms', '-', 'flat']);
+    expect(cellsOf(rows, 'turn')).toEqual(['turn', '20.0 ms', '30.0 ms', '1.50x', 'flat']);
+  });
+
   test('leaves out a Node on which only growth was measured, and growth is told of its own runs', () => {
     const grown = resultsOf('v26.1.0', [{ key: 'growth.flush.100000', unit: 'ms', median: 2 }]);
     expect(measuredTable([[older], [grown]])).toBe(measuredTable([[older]]));
