@@ -137,6 +137,7 @@ function serverDocument(server: ServerStats) {
     connections: server.connections,
     connections_accepted: server.connectionsAccepted,
     connections_refused: server.connectionsRefused,
+    calls_waiting: server.callsWaiting,
     cpu_user_us: server.cpuUserUs,
     cpu_system_us: server.cpuSystemUs,
     resident_bytes: server.residentBytes,

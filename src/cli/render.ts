@@ -218,6 +218,7 @@ export async function statsText(screen: Screen, stats: StorageStats): Promise<st
       await facts('server', [
         ['version', safeLine(server.version)],
         ['connections', count(server.connections)],
+        ['calls waiting', count(server.callsWaiting)],
         ['cpu', time(server.cpuUserUs + server.cpuSystemUs)],
         ['resident memory', bytes(server.residentBytes)],
         ['heap', bytes(server.heapUsedBytes)],

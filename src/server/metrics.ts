@@ -186,6 +186,11 @@ const GAUGES: readonly (readonly [name: string, help: string, read: Read])[] = [
   ['sutra_disk_full', '1 when writes are refused for want of space', (r) => yes(r.stats.diskFull)],
   ['sutra_connections', 'Open connections of clients', (r) => r.stats.server?.connections ?? 0],
   [
+    'sutra_calls_waiting',
+    'Calls that have not begun, because those of other connections come first',
+    (r) => r.stats.server?.callsWaiting ?? 0,
+  ],
+  [
     'sutra_disk_free_bytes',
     'Space left on the file system of the store',
     (r) => r.stats.server?.diskFreeBytes ?? 0,

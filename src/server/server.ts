@@ -56,7 +56,7 @@ export interface ServerOptions {
   readonly maxConnectionIdleMs?: number;
   /** A connection is asked to go after this, and replaced by its client; default: never. */
   readonly maxConnectionAgeMs?: number;
-  /** Calls under way over all connections; default 10,000. Beyond, the one that sends its request for longest goes. */
+  /** Calls under way over all connections; default 10,000. Beyond, the one that has waited for its client for longest goes. */
   readonly maxCalls?: number;
   /** Watches of health and reflections on one connection, which are no calls under way; default 10. In all: maxConnections. */
   readonly maxStandingStreams?: number;
@@ -127,6 +127,7 @@ export async function startServer(
       connections: connections.open,
       connectionsAccepted: connections.accepted,
       connectionsRefused: connections.refused,
+      callsWaiting: guard.waitingCalls,
       networkReceivedBytes: connections.receivedBytes,
       networkSentBytes: connections.sentBytes,
       ...(await watch.stats()),

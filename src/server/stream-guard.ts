@@ -1,7 +1,8 @@
 /**
  * What stands before grpc-js on every HTTP/2 stream: it decides from the headers alone whether a call may begin (so that what is
- * refused is never read), takes the request's body in through an Upload, lets answers out in pieces so that it can see whether their
- * reader takes them, and looks once a second for calls that make no progress and connections that do not go when told to.
+ * refused is never read), lets calls begin in an order that is fair to connections (CallQueue), takes the request's body in through an
+ * Upload, lets answers out in pieces so that it can see whether their reader takes them, and looks once a second for calls that make
+ * no progress and connections that do not go when told to.
  *
  * grpc-js has no seam for any of this: its interceptors see a call whose stream is out of reach. So this takes the place
  * of its listener on the one HTTP/2 server that its connection injector makes, and calls that listener for the
@@ -19,6 +20,7 @@ import {
 import type { Socket } from 'node:net';
 import type { Server } from '@grpc/grpc-js';
 import { SutraError } from '../errors.js';
+import { CallQueue } from './call-queue.js';
 import type { ServerLogger } from './logger.js';
 import { refuse } from './refusal.js';
 import { StandingStreams, type StandingLimits } from './standing-streams.js';
@@ -29,6 +31,8 @@ const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR } = constants;
 const TICK_MS = 1_000;
 /** A reader that takes less than this within stallMs is stuck. */
 const PIECE_BYTES = 64 * 1024;
+/** Honest clients send a request, or take an answer, within this, also where they and this server share a busy machine. */
+const HONEST_MS = 500;
 /** What is left of the budget for answers when it has been exceeded, so that not every further one exceeds it again. */
 const KEPT_SHARE = 0.75;
 
@@ -76,14 +80,21 @@ type Write = (chunk: Buffer, done?: (error?: Error | null) => void) => boolean;
 
 /** One call from its headers to the end of its stream. */
 interface OpenCall {
+  readonly session: ServerHttp2Session;
   readonly stream: ServerHttp2Stream;
-  readonly upload: Upload | null;
+  readonly path: string;
   readonly form: StreamForm;
-  readonly openedAt: number;
+  /** It is not in the queue any more. */
+  begun: boolean;
+  /** When it began, or came into the queue. */
+  openedAt: number;
+  /** Null before it has begun, and when grpc-js refused it. */
+  upload: Upload | null;
   /** The client has sent all it will. */
   ended: boolean;
-  /** Unsent bytes of the answer when they last changed, and that time. */
+  /** Unsent bytes of the answer when they were last looked at. */
   unsent: number;
+  /** When some of them were seen to have been taken, or the first of them was written. */
   movedAt: number;
 }
 
@@ -94,8 +105,9 @@ export class StreamGuard {
   private readonly streams: ReadonlyMap<string, StreamForm>;
   private readonly logger: ServerLogger;
   private readonly pool: UploadPool;
-  /** In the order they were opened. */
+  /** In the order they were opened, those that wait in the queue among them. */
   private readonly calls = new Set<OpenCall>();
+  private readonly queue = new CallQueue<OpenCall>();
   /** Those of them that stand. */
   private readonly standing: StandingStreams;
   /** Sessions and what carries them, until that is closed. */
@@ -125,6 +137,11 @@ export class StreamGuard {
     this.timer = setInterval(() => this.tick(performance.now()), TICK_MS).unref();
   }
 
+  /** Calls that have not begun, because others come first. */
+  get waitingCalls(): number {
+    return this.queue.waiting;
+  }
+
   close(): void {
     clearInterval(this.timer);
   }
@@ -137,13 +154,13 @@ export class StreamGuard {
     // grpc-js takes it out of the headers.
     const path = headers[':path'] ?? '';
     const form = this.streams.get(path) ?? UNARY;
+    // Not destroyed, so it has one.
+    const session = stream.session as ServerHttp2Session;
     try {
       this.checkHeaders(headers);
-      // Not destroyed, so it has one.
-      const session = stream.session as ServerHttp2Session;
       this.admission(headers, session);
       if (form.standing) this.standing.add(session, stream);
-      else this.makeRoom();
+      else this.makeRoom(session, performance.now());
     } catch (error) {
       if (!(error instanceof SutraError)) this.logger.error('a call was refused by a bug', error);
       const told = error instanceof SutraError ? error : unexpected();
@@ -151,8 +168,47 @@ export class StreamGuard {
       refuse(stream, told);
       return;
     }
-    // A stream's answers are small, and each waits for the one before to be taken (streams.ts).
-    if (!form.responseStream) this.writeInPieces(stream);
+    const call = this.track(session, stream, path, form);
+    this.queue.add(session, call, () => this.begin(call, headers, handle));
+  }
+
+  private track(
+    session: ServerHttp2Session,
+    stream: ServerHttp2Stream,
+    path: string,
+    form: StreamForm,
+  ): OpenCall {
+    const now = performance.now();
+    const call: OpenCall = {
+      session,
+      stream,
+      path,
+      form,
+      begun: false,
+      openedAt: now,
+      upload: null,
+      ended: false,
+      unsent: 0,
+      movedAt: now,
+    };
+    this.calls.add(call);
+    stream.once('close', () => {
+      this.queue.remove(session, call);
+      call.upload?.close();
+      this.calls.delete(call);
+    });
+    return call;
+  }
+
+  private begin(call: OpenCall, headers: IncomingHttpHeaders, handle: StreamHandler): void {
+    const { stream } = call;
+    if (stream.destroyed || stream.closed) return;
+    call.begun = true;
+    call.openedAt = performance.now();
+    stream.once('end', () => {
+      call.ended = true;
+    });
+    this.watchWrites(call);
     const endListeners = stream.listeners('end');
     try {
       handle(stream, headers);
@@ -164,7 +220,7 @@ export class StreamGuard {
     const added = (stream.listeners('end') as Listener[]).filter(
       (listener) => !endListeners.includes(listener),
     );
-    this.watch(stream, form, this.takeBody(stream, headers, path, added));
+    call.upload = this.takeBody(call, headers, added);
   }
 
   private checkHeaders(headers: IncomingHttpHeaders): void {
@@ -184,57 +240,78 @@ export class StreamGuard {
     }
   }
 
-  /**
-   * At the limit, the call that has been sending its request for longest makes room, or the one whose answer has not moved for
-   * longest; honest ones take milliseconds for either.
-   */
-  private makeRoom(): void {
+  /** Ends a call where no more may be open. @throws OVERLOADED when none is to go before a new one of this session */
+  private makeRoom(session: ServerHttp2Session, now: number): void {
     const { maxCalls } = this.limits;
     if (this.calls.size - this.standing.count < maxCalls) return;
     const error = new SutraError('OVERLOADED', `${maxCalls} calls are open, and no more are taken`);
-    let stuck: OpenCall | null = null;
-    for (const call of this.calls) {
-      if (call.form.standing) continue;
-      if (!call.ended && !call.form.requestStream) {
-        this.calls.delete(call);
-        refuse(call.stream, error);
-        return;
-      }
-      if (call.stream.writableLength > 0 && (stuck === null || call.movedAt < stuck.movedAt))
-        stuck = call;
-    }
-    if (stuck === null) throw error;
-    this.cut(stuck);
+    const call = this.longestWaiting(now) ?? this.oneOfMost(session, now);
+    if (call === null) throw error;
+    if (call.stream.writableLength > 0) this.cut(call);
+    else this.end(call, error);
   }
 
-  private watch(stream: ServerHttp2Stream, form: StreamForm, upload: Upload | null): void {
-    const now = performance.now();
-    const call: OpenCall = {
-      stream,
-      upload,
-      form,
-      openedAt: now,
-      ended: false,
-      unsent: 0,
-      movedAt: now,
-    };
-    this.calls.add(call);
-    stream.once('end', () => {
-      call.ended = true;
-    });
-    stream.once('close', () => {
-      call.upload?.close();
-      this.calls.delete(call);
-    });
+  /** The call that has waited for its client for longest, where that is longer than honest ones take. */
+  private longestWaiting(now: number): OpenCall | null {
+    let longest: OpenCall | null = null;
+    let since = now - HONEST_MS;
+    for (const call of this.calls) {
+      const waits = this.waitsSince(call, now);
+      if (waits >= since) continue;
+      longest = call;
+      since = waits;
+    }
+    return longest;
+  }
+
+  /**
+   * Of the connection that has most calls, the one that has waited for longest, for its client or for its turn; null when no
+   * connection has more than this one.
+   */
+  private oneOfMost(session: ServerHttp2Session, now: number): OpenCall | null {
+    const counts = new Map<ServerHttp2Session, number>();
+    for (const call of this.calls) {
+      if (!call.form.standing) counts.set(call.session, (counts.get(call.session) ?? 0) + 1);
+    }
+    let most = session;
+    let count = counts.get(session) ?? 0;
+    for (const [other, has] of counts) {
+      if (has <= count) continue;
+      most = other;
+      count = has;
+    }
+    if (most === session) return null;
+    let longest: OpenCall | null = null;
+    let since = Infinity;
+    for (const call of this.calls) {
+      if (call.session !== most || call.form.standing) continue;
+      const waits = call.begun ? this.waitsSince(call, now) : call.openedAt;
+      if (waits >= since) continue;
+      longest = call;
+      since = waits;
+    }
+    return longest;
+  }
+
+  /** Since when the call has waited for its client to send or to take something; Infinity when it does not. */
+  private waitsSince(call: OpenCall, now: number): number {
+    const { stream, form, upload, ended } = call;
+    if (form.standing) return Infinity;
+    if (!this.moved(call, now)) return call.movedAt;
+    // It has not begun, or was refused.
+    if (upload === null) return Infinity;
+    if (stream.writableLength > 0 || ended || stream.isPaused()) return Infinity;
+    if (!form.requestStream) return call.openedAt;
+    return upload.unfinished ? upload.since : upload.movedAt;
   }
 
   /** Puts an Upload between the stream and the two listeners that grpc-js reads it with; null when it refused the call. */
   private takeBody(
-    stream: ServerHttp2Stream,
+    call: OpenCall,
     headers: IncomingHttpHeaders,
-    path: string,
     endListeners: readonly Listener[],
   ): Upload | null {
+    const { session, stream, path } = call;
     const [read, ...others] = stream.listeners('data') as Listener[];
     const [end, ...more] = endListeners;
     if (read === undefined || end === undefined || others.length > 0 || more.length > 0) {
@@ -258,31 +335,50 @@ export class StreamGuard {
     );
     stream.off('data', read);
     stream.off('end', end);
-    stream.on('data', (chunk: Buffer) => upload.receive(chunk));
+    stream.on('data', (chunk: Buffer) => {
+      this.queue.charge(session, chunk.length);
+      upload.receive(chunk);
+    });
     stream.on('end', () => upload.end());
     return upload;
   }
 
   /**
-   * One large write would be all there or all gone to whoever looks at its progress, and Node would join the pieces again
-   * where a stream can take several at once.
+   * Counts what is written, and writes it in pieces: one large write would be all there or all gone to whoever looks at its
+   * progress, and Node would join the pieces again where a stream can take several at once.
    */
-  private writeInPieces(stream: ServerHttp2Stream): void {
+  private watchWrites(call: OpenCall): void {
+    const { session, stream, form } = call;
     const write = stream.write.bind(stream) as Write;
-    const inPieces: Write = (chunk, done) => {
+    const watched: Write = (chunk, done) => {
+      const waits = stream.writableLength > 0;
       let from = 0;
-      if (chunk.length > PIECE_BYTES) {
+      // A stream's answers are small, and each waits for the one before to be taken (streams.ts).
+      if (chunk.length > PIECE_BYTES && !form.responseStream) {
         Reflect.set(stream, '_writev', null);
         for (; chunk.length - from > PIECE_BYTES; from += PIECE_BYTES) {
           write(chunk.subarray(from, from + PIECE_BYTES));
         }
       }
       const more = write(from === 0 ? chunk : chunk.subarray(from), done);
+      if (!waits) {
+        call.movedAt = performance.now();
+        call.unsent = stream.writableLength;
+      }
+      this.queue.charge(session, chunk.length);
       this.unsentBytes += chunk.length;
       if (this.unsentBytes > this.limits.maxUnsentBytes) this.cutUnsent();
       return more;
     };
-    Reflect.set(stream, 'write', inPieces);
+    Reflect.set(stream, 'write', watched);
+  }
+
+  /** Ends a call that waits for its client's request, or for its turn, with an error. */
+  private end(call: OpenCall, error: SutraError): void {
+    this.calls.delete(call);
+    // Of a stream of requests that has begun, the handler knows, and counts it itself.
+    if (!call.form.requestStream || !call.begun) this.onRefused(call.path, error);
+    refuse(call.stream, error);
   }
 
   /** Gives an answer up, and what it holds at once: a connection that is not read takes no reset either. */
@@ -324,18 +420,19 @@ export class StreamGuard {
     for (const call of this.calls) {
       const { stream } = call;
       // Answered, but the client goes on sending: it was told to stop by the answer itself.
-      if (stream.writableFinished && !stream.closed) stream.close(NGHTTP2_NO_ERROR);
-      else if (this.isLate(call, now)) {
+      if (stream.writableFinished && hasStatus(stream) && !stream.closed) {
+        stream.close(NGHTTP2_NO_ERROR);
+      } else if (this.isLate(call, now)) {
         const seconds = Math.round((now - (call.upload?.since ?? call.openedAt)) / 1000);
-        refuse(
-          stream,
+        this.end(
+          call,
           new SutraError('DEADLINE_EXCEEDED', `the request did not come within ${seconds} s`, {
             hint: 'Send less at once, or over a faster connection.',
           }),
         );
       } else if (this.isStuck(call, now)) this.cut(call);
     }
-    // For the answers of streams, which are not counted as they are written.
+    // What has been taken meanwhile counts no more.
     this.cutUnsent();
     if (this.cutCalls > 0) {
       this.logger.warn(`${this.cutCalls} calls cut off: their answers were not taken`);
@@ -354,13 +451,17 @@ export class StreamGuard {
 
   /** Of a stream of answers little is ever waiting: its reader may take a rest (`sutra export | less`). */
   private isStuck(call: OpenCall, now: number): boolean {
-    const unsent = call.stream.writableLength;
-    if (unsent === 0 || unsent !== call.unsent) {
-      call.unsent = unsent;
-      call.movedAt = now;
-      return false;
-    }
+    if (this.moved(call, now)) return false;
     return !call.form.responseStream && now - call.movedAt > this.limits.stallMs;
+  }
+
+  /** False when an answer waits for its reader, and none of it was taken since it was last looked at. */
+  private moved(call: OpenCall, now: number): boolean {
+    const unsent = call.stream.writableLength;
+    if (unsent === 0 || unsent === call.unsent) return unsent === 0;
+    call.unsent = unsent;
+    call.movedAt = now;
+    return true;
   }
 
   /** When answers wait for slower readers than there is memory for, those that have not moved for longest go first. */
@@ -406,6 +507,11 @@ export function guardStreams(server: Server, guard: StreamGuard): EventEmitter {
     guard.open(stream, headers, handle as StreamHandler);
   });
   return http2 as EventEmitter;
+}
+
+/** The call's status has been sent: until then a writable that is finished may still wait for room for its trailers. */
+function hasStatus(stream: ServerHttp2Stream): boolean {
+  return stream.sentTrailers !== undefined || stream.sentHeaders?.['grpc-status'] !== undefined;
 }
 
 function unexpected(): SutraError {

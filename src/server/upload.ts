@@ -94,6 +94,8 @@ export interface UploadSink {
 export class Upload {
   /** When the message that is unfinished now began; the call's own beginning before its first one. */
   since = performance.now();
+  /** When the last whole message had come; the call's own beginning before that. */
+  movedAt = this.since;
   /** A whole message that waits to be unpacked. */
   packed: Buffer | null = null;
   private readonly stream: ServerHttp2Stream;
@@ -146,6 +148,7 @@ export class Upload {
     if (this.partial === null) {
       // Whole messages pass as they came, however many there are.
       start = this.wholeMessages(chunk);
+      if (start > 0) this.movedAt = performance.now();
       if (start === chunk.length) {
         this.sink.message(chunk);
         return;
@@ -264,6 +267,7 @@ export class Upload {
   private finish(rest: Buffer): void {
     const message = this.partial?.subarray(0, this.filled);
     this.release();
+    this.movedAt = performance.now();
     if (message === undefined) return;
     const { encoding } = this;
     // Unknown encodings are grpc-js's to refuse, which says which ones it knows.

@@ -320,6 +320,8 @@ export interface ServerStats {
   readonly connectionsAccepted: number;
   /** Closed at once because too many were open. */
   readonly connectionsRefused: number;
+  /** Calls that have not begun, because those of other connections come first. */
+  readonly callsWaiting: number;
   readonly cpuUserUs: number;
   readonly cpuSystemUs: number;
   readonly residentBytes: number;

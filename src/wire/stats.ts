@@ -102,6 +102,7 @@ const SERVER_FIELDS: Fields<ServerStats> = {
   networkSentBytes: [20, 0],
   diskFreeBytes: [21, 0],
   diskTotalBytes: [22, 0],
+  callsWaiting: [23, 0],
 };
 const LOOP_DELAY = 30;
 const CALLS = 31;

@@ -128,6 +128,7 @@ export function statsAt(seconds: number, change: Partial<StorageStats> = {}): St
       connections: 8,
       connectionsAccepted: 31,
       connectionsRefused: 0,
+      callsWaiting: 0,
       cpuUserUs: total(700_000, seconds),
       cpuSystemUs: total(120_000, seconds),
       residentBytes: 190_840_832,

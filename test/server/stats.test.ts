@@ -88,6 +88,7 @@ test('the process and its connections', async () => {
       connections: 1,
       connectionsAccepted: 1,
       connectionsRefused: 0,
+      callsWaiting: 0,
     });
     expect(server?.networkReceivedBytes).toBeGreaterThan(100_000);
     expect(server?.networkSentBytes).toBeGreaterThan(before?.networkSentBytes ?? Infinity);

@@ -438,6 +438,7 @@ const CASES: Record<keyof typeof METHODS, [request: Case, response: Case]> = {
           connections: uint64,
           connectionsAccepted: uint64,
           connectionsRefused: uint64,
+          callsWaiting: uint64,
           cpuUserUs: uint64,
           cpuSystemUs: uint64,
           residentBytes: uint64,
