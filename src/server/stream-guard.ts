@@ -29,6 +29,8 @@ import { Upload, UploadPool } from './upload.js';
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR } = constants;
 
 const TICK_MS = 1_000;
+/** Ending a call takes 0.05 ms, and a thousand may be due at once. */
+const ENDS_A_TURN = 32;
 /** A reader that takes less than this within stallMs is stuck. */
 const PIECE_BYTES = 64 * 1024;
 /** Honest clients send a request, or take an answer, within this, also where they and this server share a busy machine. */
@@ -92,6 +94,8 @@ interface OpenCall {
   upload: Upload | null;
   /** The client has sent all it will. */
   ended: boolean;
+  /** At the last look the status had been given to the stream. */
+  answered: boolean;
   /** Unsent bytes of the answer when they were last looked at. */
   unsent: number;
   /** When some of them were seen to have been taken, or the first of them was written. */
@@ -188,6 +192,7 @@ export class StreamGuard {
       openedAt: now,
       upload: null,
       ended: false,
+      answered: false,
       unsent: 0,
       movedAt: now,
     };
@@ -417,11 +422,30 @@ export class StreamGuard {
 
   private tick(now: number): void {
     this.closeLingering();
+    this.letGo(now);
+    // What has been taken meanwhile counts no more.
+    this.cutUnsent();
+    if (this.cutCalls > 0) {
+      this.logger.warn(`${this.cutCalls} calls cut off: their answers were not taken`);
+      this.cutCalls = 0;
+    }
+  }
+
+  /** Ends calls whose client has had its time, a few in one turn of the event loop. */
+  private letGo(now: number): void {
+    let ends = 0;
     for (const call of this.calls) {
+      if (ends === ENDS_A_TURN) {
+        setImmediate(() => this.letGo(now));
+        return;
+      }
       const { stream } = call;
-      // Answered, but the client goes on sending: it was told to stop by the answer itself.
-      if (stream.writableFinished && hasStatus(stream) && !stream.closed) {
-        stream.close(NGHTTP2_NO_ERROR);
+      if (stream.writableFinished && hasStatus(stream) && !call.ended) {
+        // Answered, but the client goes on sending, although the answer itself told it to stop. Not at the first look: the status may
+        // still be on its way out, and would be lost.
+        if (call.answered) stream.close(NGHTTP2_NO_ERROR);
+        call.answered = true;
+        ends++;
       } else if (this.isLate(call, now)) {
         const seconds = Math.round((now - (call.upload?.since ?? call.openedAt)) / 1000);
         this.end(
@@ -430,13 +454,11 @@ export class StreamGuard {
             hint: 'Send less at once, or over a faster connection.',
           }),
         );
-      } else if (this.isStuck(call, now)) this.cut(call);
-    }
-    // What has been taken meanwhile counts no more.
-    this.cutUnsent();
-    if (this.cutCalls > 0) {
-      this.logger.warn(`${this.cutCalls} calls cut off: their answers were not taken`);
-      this.cutCalls = 0;
+        ends++;
+      } else if (this.isStuck(call, now)) {
+        this.cut(call);
+        ends++;
+      }
     }
   }
 
