@@ -147,7 +147,7 @@ const TROUBLES: Readonly<Record<string, Trouble>> = {
   },
   latency: {
     make: served,
-    reads: ['p99', 'time=', 'event loop late p99'],
+    reads: ['p99', 'time=', 'event loop late p99', 'calls waiting'],
     names: ['ping'],
   },
   'slow-queries': {
