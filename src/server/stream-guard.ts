@@ -533,7 +533,8 @@ export function guardStreams(server: Server, guard: StreamGuard): EventEmitter {
 
 /** The call's status has been sent: until then a writable that is finished may still wait for room for its trailers. */
 function hasStatus(stream: ServerHttp2Stream): boolean {
-  return stream.sentTrailers !== undefined || stream.sentHeaders?.['grpc-status'] !== undefined;
+  if (stream.sentTrailers !== undefined) return true;
+  return stream.headersSent && stream.sentHeaders['grpc-status'] !== undefined;
 }
 
 function unexpected(): SutraError {
