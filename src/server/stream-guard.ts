@@ -258,15 +258,7 @@ export class StreamGuard {
 
   /** The call that has waited for its client for longest, where that is longer than honest ones take. */
   private longestWaiting(now: number): OpenCall | null {
-    let longest: OpenCall | null = null;
-    let since = now - HONEST_MS;
-    for (const call of this.calls) {
-      const waits = this.waitsSince(call, now);
-      if (waits >= since) continue;
-      longest = call;
-      since = waits;
-    }
-    return longest;
+    return this.first((call) => this.waitsSince(call, now), now - HONEST_MS);
   }
 
   /**
@@ -286,16 +278,23 @@ export class StreamGuard {
       count = has;
     }
     if (most === session) return null;
-    let longest: OpenCall | null = null;
-    let since = Infinity;
+    return this.first((call) => {
+      if (call.session !== most) return Infinity;
+      return call.begun ? this.waitsSince(call, now) : call.openedAt;
+    }, Infinity);
+  }
+
+  /** The call with the earliest time, among those with one before this; null when there is none. */
+  private first(timeOf: (call: OpenCall) => number, before: number): OpenCall | null {
+    let first: OpenCall | null = null;
+    let earliest = before;
     for (const call of this.calls) {
-      if (call.session !== most || call.form.standing) continue;
-      const waits = call.begun ? this.waitsSince(call, now) : call.openedAt;
-      if (waits >= since) continue;
-      longest = call;
-      since = waits;
+      const time = timeOf(call);
+      if (time >= earliest) continue;
+      first = call;
+      earliest = time;
     }
-    return longest;
+    return first;
   }
 
   /** Since when the call has waited for its client to send or to take something; Infinity when it does not. */
@@ -422,7 +421,7 @@ export class StreamGuard {
 
   private tick(now: number): void {
     this.closeLingering();
-    this.letGo(now);
+    this.letGo(this.calls.values(), now);
     // What has been taken meanwhile counts no more.
     this.cutUnsent();
     if (this.cutCalls > 0) {
@@ -432,34 +431,40 @@ export class StreamGuard {
   }
 
   /** Ends calls whose client has had its time, a few in one turn of the event loop. */
-  private letGo(now: number): void {
+  private letGo(calls: Iterator<OpenCall>, now: number): void {
     let ends = 0;
-    for (const call of this.calls) {
-      if (ends === ENDS_A_TURN) {
-        setImmediate(() => this.letGo(now));
-        return;
-      }
-      const { stream } = call;
-      if (stream.writableFinished && hasStatus(stream) && !call.ended) {
-        // Answered, but the client goes on sending, although the answer itself told it to stop. Not at the first look: the status may
-        // still be on its way out, and would be lost.
-        if (call.answered) stream.close(NGHTTP2_NO_ERROR);
-        call.answered = true;
-        ends++;
-      } else if (this.isLate(call, now)) {
-        const seconds = Math.round((now - (call.upload?.since ?? call.openedAt)) / 1000);
-        this.end(
-          call,
-          new SutraError('DEADLINE_EXCEEDED', `the request did not come within ${seconds} s`, {
-            hint: 'Send less at once, or over a faster connection.',
-          }),
-        );
-        ends++;
-      } else if (this.isStuck(call, now)) {
-        this.cut(call);
-        ends++;
-      }
+    for (let next = calls.next(); next.done !== true; next = calls.next()) {
+      if (this.endWhenDue(next.value, now)) ends++;
+      if (ends < ENDS_A_TURN) continue;
+      setImmediate(() => this.letGo(calls, now));
+      return;
     }
+  }
+
+  /** Returns whether it was. */
+  private endWhenDue(call: OpenCall, now: number): boolean {
+    const { stream } = call;
+    if (stream.writableFinished && hasStatus(stream) && !call.ended) {
+      // Answered, but the client goes on sending, although the answer itself told it to stop. Not at the first look: the status may
+      // still be on its way out, and would be lost. A closed one stays until its connection takes the reset.
+      const due = call.answered && !stream.closed;
+      call.answered = true;
+      if (due) stream.close(NGHTTP2_NO_ERROR);
+      return due;
+    }
+    if (this.isLate(call, now)) {
+      const seconds = Math.round((now - (call.upload?.since ?? call.openedAt)) / 1000);
+      this.end(
+        call,
+        new SutraError('DEADLINE_EXCEEDED', `the request did not come within ${seconds} s`, {
+          hint: 'Send less at once, or over a faster connection.',
+        }),
+      );
+      return true;
+    }
+    if (!this.isStuck(call, now)) return false;
+    this.cut(call);
+    return true;
   }
 
   /** A unary request has one message and an end; of a stream only the message that has begun must come on. */
