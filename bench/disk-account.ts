@@ -8,6 +8,7 @@
 
 import { basename } from 'node:path';
 import type { Disk, DiskFile, FileIdentity, Mapping, OpenMode } from '#sutra/engine/disk';
+import { ForwardingDisk } from '#sutra/engine/forwarding-disk';
 import { segmentOrdinals } from '#sutra/engine/log/segment-files';
 
 /** Calls of one kind, in the order in which they began. */
@@ -48,52 +49,22 @@ export class Calls {
   }
 }
 
-export class DiskAccount implements Disk {
+export class DiskAccount extends ForwardingDisk {
   /** Of the write log. A sync is an fdatasync or an fsync, of a segment; those of the directory are not counted. */
   readonly writes: Calls;
   readonly syncs: Calls;
 
   /** `nowMs`: monotonic milliseconds, the clock that times for `within` are taken from. */
-  constructor(
-    private readonly disk: Disk,
-    nowMs: () => number = () => performance.now(),
-  ) {
+  constructor(disk: Disk, nowMs: () => number = () => performance.now()) {
+    super(disk);
     this.writes = new Calls(nowMs);
     this.syncs = new Calls(nowMs);
   }
 
-  open(path: string, mode: OpenMode): DiskFile {
-    const file = this.disk.open(path, mode);
+  override open(path: string, mode: OpenMode): DiskFile {
+    const file = super.open(path, mode);
     const isLog = mode !== 'read' && segmentOrdinals([basename(path)]).length > 0;
     return isLog ? new LogFile(file, this.writes, this.syncs) : file;
-  }
-
-  stat(path: string): ReturnType<Disk['stat']> {
-    return this.disk.stat(path);
-  }
-  list(directory: string): string[] {
-    return this.disk.list(directory);
-  }
-  makeDirectory(path: string): void {
-    this.disk.makeDirectory(path);
-  }
-  rename(from: string, to: string): void {
-    this.disk.rename(from, to);
-  }
-  link(existing: string, to: string): void {
-    this.disk.link(existing, to);
-  }
-  unlink(path: string): void {
-    this.disk.unlink(path);
-  }
-  unlinkAsync(path: string): Promise<void> {
-    return this.disk.unlinkAsync(path);
-  }
-  syncDirectory(path: string): void {
-    this.disk.syncDirectory(path);
-  }
-  syncDirectoryAsync(path: string): Promise<void> {
-    return this.disk.syncDirectoryAsync(path);
   }
 }
 

@@ -3,7 +3,8 @@
  * It is not a file system: there is one name, and nothing but creating, writing and reading it.
  */
 
-import type { Disk, DiskFile, FileIdentity } from '../disk.js';
+import type { Disk, DiskFile, FileIdentity, OpenMode } from '../disk.js';
+import { ForwardingDisk } from '../forwarding-disk.js';
 
 const CHUNK_BYTES = 1 << 20;
 
@@ -95,43 +96,18 @@ export class MemoryFile implements DiskFile {
 }
 
 /** Another disk, on which one path means bytes in memory. Everything else is that disk's. */
-export class DiskWithMemoryFile implements Disk {
+export class DiskWithMemoryFile extends ForwardingDisk {
   constructor(
-    private readonly disk: Disk,
+    disk: Disk,
     private readonly path: string,
     private readonly bytes: MemoryBytes,
     private readonly of: FileIdentity,
-  ) {}
+  ) {
+    super(disk);
+  }
 
-  open(path: string, mode: Parameters<Disk['open']>[1]): DiskFile {
-    if (path !== this.path) return this.disk.open(path, mode);
+  override open(path: string, mode: OpenMode): DiskFile {
+    if (path !== this.path) return super.open(path, mode);
     return new MemoryFile(path, this.bytes, this.of);
-  }
-  stat(path: string): ReturnType<Disk['stat']> {
-    return this.disk.stat(path);
-  }
-  list(directory: string): string[] {
-    return this.disk.list(directory);
-  }
-  makeDirectory(path: string): void {
-    this.disk.makeDirectory(path);
-  }
-  rename(from: string, to: string): void {
-    this.disk.rename(from, to);
-  }
-  link(existing: string, to: string): void {
-    this.disk.link(existing, to);
-  }
-  unlink(path: string): void {
-    this.disk.unlink(path);
-  }
-  unlinkAsync(path: string): Promise<void> {
-    return this.disk.unlinkAsync(path);
-  }
-  syncDirectory(path: string): void {
-    this.disk.syncDirectory(path);
-  }
-  syncDirectoryAsync(path: string): Promise<void> {
-    return this.disk.syncDirectoryAsync(path);
   }
 }
