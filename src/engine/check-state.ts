@@ -130,7 +130,7 @@ class StateScan {
     const inBase = base !== null && levels.locate(slot) === LEVEL_BASE;
     if (record.hasVector) {
       this.vectors++;
-      if (inBase) base.readVectorAhead(slot);
+      if (inBase) base.vectorBytes(slot);
       else levels.readVector(slot, this.vector);
     }
     const content = inBase ? base.readContentAhead(slot) : levels.readContent(slot);

@@ -39,7 +39,7 @@ export class MergedRows {
   readVector(slot: number): Uint8Array {
     const { levels } = this;
     if (levels.base !== null && levels.locate(slot) === LEVEL_BASE) {
-      return levels.base.readVectorAhead(slot);
+      return levels.base.vectorBytes(slot);
     }
     if (this.vector.length !== levels.dimension) {
       this.vector = new Float32Array(levels.dimension);

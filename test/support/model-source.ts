@@ -397,7 +397,7 @@ function agreement(
     hasVector: snapshot.hasVector(slot) === record.hasVector,
     vectorCrc: !record.hasVector || snapshot.vectorCrc(slot) === record.vectorCrc,
     vectorAhead:
-      !record.hasVector || crc32(snapshot.readVectorAhead(slot)) === snapshot.vectorCrc(slot),
+      !record.hasVector || crc32(snapshot.vectorBytes(slot)) === snapshot.vectorCrc(slot),
     hasName: snapshot.hasName(slot) === (name !== null),
     name: (name === null) === (record.name === null) && name?.length === record.name?.length,
   };

@@ -50,7 +50,7 @@ export class StoredSource implements SnapshotSource {
   }
 
   readVector(slot: number): Uint8Array {
-    return this.snapshot.readVectorAhead(slot);
+    return this.snapshot.vectorBytes(slot);
   }
 
   outEdges(slot: number, row: EdgeRow): void {

@@ -1,8 +1,9 @@
 /**
  * An open storage.dat: one immutable state, read in place. Opening reads the header page and the block table and maps the
  * columns, whatever the size; a block of the file is verified against the block table when something in it is first read,
- * and the rest by `verifyRest` in the background. Contents and vectors have a checksum each, and are read by offset; of a
- * file that is mapped in one piece they are read in place once their blocks were verified, which saves a system call.
+ * and the rest by `verifyRest` in the background. Contents and vectors have a checksum each, and are read by offset. Contents of
+ * a file that is mapped in one piece are read in place once their blocks were verified, which saves a system call; vectors are
+ * not, because a few hundred searches would make all pages of them resident.
  *
  * Invariants:
  * - No byte of a column is used before its block was verified. Accessors see to that themselves; who reads the public arrays
@@ -576,17 +577,13 @@ export class Snapshot {
     if (out.length < this.dimension) {
       throw new RangeError(`room for ${out.length} of ${this.dimension} numbers`);
     }
-    const position = this.vectorPosition(slot);
-    const length = this.dimension * 4;
-    const bytes = this.payloadBytes(position, length);
-    const start = this.payloadStart;
-    this.checkPayload('vector', slot, bytes, start, length, this.vectorCrc(slot), position);
-    new Uint8Array(out.buffer, out.byteOffset, length).set(bytes.subarray(start, start + length));
+    const bytes = this.vectorBytes(slot);
+    new Uint8Array(out.buffer, out.byteOffset, bytes.length).set(bytes);
     return true;
   }
 
-  /** The bytes of a slot's vector for one who reads in slot order, valid until the next call; the slot has one. */
-  readVectorAhead(slot: number): Uint8Array {
+  /** The bytes of a slot's vector, checked; valid until the next call. The slot has one. */
+  vectorBytes(slot: number): Uint8Array {
     const position = this.vectorPosition(slot);
     this.vectorsAhead ??= new ReadAhead(this.source.file, this.contentStart);
     const bytes = this.vectorsAhead.read(position, this.dimension * 4);
