@@ -13,7 +13,7 @@ import type { CheckpointMessage } from './checkpoint-worker.js';
 import type { Disk } from './disk.js';
 import { silentLogger, type Logger } from './logger.js';
 import { NodeDisk } from './node-disk.js';
-import type { IndexHost, IndexPort, StartIndexer } from './vector/index-messages.js';
+import type { IndexHost, IndexPort, StartIndexer, ToIndexer } from './vector/index-messages.js';
 
 /** Fewer numbers than these are scanned in a millisecond or two, and need no index. */
 const INDEX_FROM_FLOATS = 256 * 1024;
@@ -104,7 +104,7 @@ function startIndexWorker(...[request, onMessage, onFailure]: Parameters<StartIn
   });
   return {
     send: (message) => {
-      worker.postMessage(message, message.kind === 'add' ? [message.vectors.buffer] : []);
+      worker.postMessage(message, transferred(message));
     },
     hold: (awaited) => {
       if (awaited) worker.ref();
@@ -115,6 +115,18 @@ function startIndexWorker(...[request, onMessage, onFailure]: Parameters<StartIn
       await worker.terminate();
     },
   };
+}
+
+/** Of a message's buffers those that its sender has no more use for. */
+function transferred(message: ToIndexer): ArrayBuffer[] {
+  switch (message.kind) {
+    case 'add':
+      return [message.vectors.buffer];
+    case 'search':
+      return [message.queries.buffer];
+    default:
+      return [];
+  }
 }
 
 /**

@@ -201,6 +201,15 @@ export class Levels {
     return true;
   }
 
+  /** The checksum of a slot's vector; -1 when there is none. Looks at nothing else. */
+  vectorCrc(slot: number): number {
+    const level = this.locate(slot);
+    if (level === LEVEL_NONE) return -1;
+    if (level === LEVEL_BASE) return this.base!.hasVector(slot) ? this.base!.vectorCrc(slot) : -1;
+    const g = this.generation(level);
+    return g.hasVector(this.row) ? g.vectorCrc(this.row) : -1;
+  }
+
   /** A live concept's content as text, checked. @throws DAMAGED */
   readText(slot: number): string {
     const level = this.locate(slot);

@@ -25,7 +25,7 @@ import type { IndexOptions, IndexRequest } from './index-messages.js';
 export const INDEX_NAME = 'vectors.usearch';
 export const INDEX_TEMP_NAME = `${INDEX_NAME}.tmp`;
 
-const WINDOW_BYTES = 512 * 1024;
+const WINDOW_BYTES = 1024 * 1024;
 /** A reader's file may be replaced while it is read. */
 const ATTEMPTS = 3;
 
@@ -33,7 +33,7 @@ export interface StoredIndex {
   readonly trailer: IndexTrailer;
   readonly fileBytes: number;
   /** Slot and vector CRC, ascending by slot. */
-  readonly pairs: Uint32Array;
+  readonly pairs: Uint32Array<ArrayBuffer>;
 }
 
 /**
@@ -84,11 +84,11 @@ function readIndexFile(file: DiskFile, request: IndexRequest): StoredIndex | str
   if (other !== null) return other;
 
   const bodyBytes = size - INDEX_TRAILER_BYTES;
-  if (checksum(file, 0, bodyBytes, 0) !== trailer.bodyCrc) return 'its checksum does not match';
-  let window = new Uint8Array(0);
+  let window = new Uint8Array(Math.min(WINDOW_BYTES, bodyBytes));
+  const crc = checksum(file, 0, bodyBytes, 0, window);
+  if (crc !== trailer.bodyCrc) return 'its checksum does not match';
   const problem = checkIndexGraph((offset, length) => {
-    // Pieces differ by less than a node: one buffer does for all of them.
-    if (window.length < length) window = new Uint8Array(Math.max(length, 2 * WINDOW_BYTES));
+    if (window.length < length) window = new Uint8Array(length);
     readFully(file, window, 0, length, offset);
     return window.subarray(0, length);
   }, trailer);
@@ -117,8 +117,14 @@ function differingOption(has: IndexOptions, demanded: Partial<IndexOptions>): st
   return null;
 }
 
-function checksum(file: DiskFile, from: number, to: number, crc: number): number {
-  const window = new Uint8Array(Math.min(WINDOW_BYTES, to - from));
+/** Of bytes [from, to), read through `window`, going on from `crc`. */
+function checksum(
+  file: DiskFile,
+  from: number,
+  to: number,
+  crc: number,
+  window: Uint8Array,
+): number {
   let sum = crc;
   for (let at = from; at < to; at += window.length) {
     const length = Math.min(window.length, to - at);
@@ -147,9 +153,10 @@ export async function writeIndexFile(
   try {
     save(temporary);
     const indexBytes = file.identity().size;
+    const window = new Uint8Array(Math.min(WINDOW_BYTES, indexBytes));
     let crc = 0;
     for (let at = 0; at < indexBytes; at += WINDOW_BYTES) {
-      crc = checksum(file, at, Math.min(at + WINDOW_BYTES, indexBytes), crc);
+      crc = checksum(file, at, Math.min(at + WINDOW_BYTES, indexBytes), crc, window);
       await turn();
     }
     const at = entriesOffset(indexBytes);

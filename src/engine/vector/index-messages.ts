@@ -40,7 +40,6 @@ export type ToIndexer =
 
 export interface Search {
   readonly id: number;
-  /** Of unit length, in its own buffer, from its beginning: the package's exact search looks at no offset. */
   readonly query: Float32Array;
   /** How many candidates it asks for. */
   readonly count: number;
@@ -52,8 +51,8 @@ export interface SearchesMessage {
   readonly ids: readonly number[];
   /** How many candidates each asks for. */
   readonly counts: readonly number[];
-  /** A row of unit length for each. */
-  readonly queries: Float32Array;
+  /** A row of unit length for each. Transferred. */
+  readonly queries: Float32Array<ArrayBuffer>;
 }
 
 /** What a search found, nearest first, by distances that are as exact as the index's precision. */
@@ -62,7 +61,7 @@ export interface Candidates {
   readonly distances: Float32Array;
 }
 
-/** Answers to several searches; in one pair of arrays, because a buffer costs more to send than what is in it. */
+/** Answers to several searches; in one pair of arrays over one buffer, which costs more to send than what is in it. */
 export interface FoundMessage extends Candidates {
   readonly kind: 'found';
   readonly ids: readonly number[];
@@ -71,11 +70,11 @@ export interface FoundMessage extends Candidates {
 }
 
 export type FromIndexer =
-  /** `pairs`: slot and vector CRC of all there is, ascending by slot. `note`: why an old file was not taken. */
+  /** `pairs`: slot and vector CRC of all there is, ascending by slot; transferred. `note`: why an old file was not taken. */
   | {
       readonly kind: 'opened';
       readonly options: IndexOptions;
-      readonly pairs: Uint32Array;
+      readonly pairs: Uint32Array<ArrayBuffer>;
       readonly fileBytes: number;
       readonly note: string | null;
     }
@@ -113,12 +112,3 @@ export type StartIndexer = (
   /** It ended, and will not answer any more. */
   onFailure: (reason: string) => void,
 ) => IndexPort;
-
-/** Vectors of one length as rows, one behind the other; a single one as it is. */
-export function concatenated(vectors: readonly Float32Array[]): Float32Array {
-  const [first = new Float32Array(0)] = vectors;
-  if (vectors.length === 1) return first;
-  const all = new Float32Array(vectors.length * first.length);
-  for (const [row, vector] of vectors.entries()) all.set(vector, row * first.length);
-  return all;
-}

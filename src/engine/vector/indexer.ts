@@ -15,19 +15,19 @@ import type { BatchMatches, Index, Matches, MetricKind, ScalarKind, exactSearch 
 import type { Disk } from '../disk.js';
 import { errorCode } from '../log/write-log.js';
 import { takeIndexFile, writeIndexFile, type StoredIndex } from './index-file.js';
-import {
-  concatenated,
-  type Candidates,
-  type FoundMessage,
-  type FromIndexer,
-  type IndexOptions,
-  type IndexRequest,
-  type Search,
-  type SearchesMessage,
-  type ToIndexer,
+import type {
+  Candidates,
+  FoundMessage,
+  FromIndexer,
+  IndexOptions,
+  IndexRequest,
+  Search,
+  SearchesMessage,
+  ToIndexer,
 } from './index-messages.js';
 import { SlotColumn } from './slot-column.js';
 import { SlotSet } from './slot-set.js';
+import { joinedRows, normalizeRows } from './unit-rows.js';
 
 /** How long placing may keep a search waiting: less while there are searches. */
 const SLICE_MS = 8;
@@ -306,7 +306,7 @@ export class Indexer {
     const { index, request } = this;
     const size = index.size();
     const { keys, distances, lengths } = resultRows(
-      index.search(concatenated(queries), ask, request.threads),
+      index.search(joinedRows(queries), ask, request.threads),
     );
     const words = new Uint32Array(keys.buffer, keys.byteOffset, 2 * keys.length);
     return queries.map((query, row) => {
@@ -343,8 +343,10 @@ export class Indexer {
     };
   }
 
-  private searchQueue(query: Float32Array, count: number): Candidates[] {
+  private searchQueue(view: Float32Array, count: number): Candidates[] {
     const { dimension } = this;
+    // In a buffer of its own: the package's exact search looks at no offset.
+    const query = view.slice();
     return this.queue.map(({ vectors, slots, next }) => {
       const rows = slots.length;
       // Rows before `next` are found in the graph: they are left out, and must not take the place of others.
@@ -390,7 +392,7 @@ function searchesOf({ ids, counts, queries }: SearchesMessage): Search[] {
   const length = queries.length / ids.length;
   return ids.map((id, row) => ({
     id,
-    query: ids.length === 1 ? queries : queries.slice(row * length, (row + 1) * length),
+    query: queries.subarray(row * length, (row + 1) * length),
     count: counts[row] ?? 0,
   }));
 }
@@ -401,12 +403,13 @@ function packed(searches: readonly Search[], found: readonly Candidates[]): Foun
   return { kind: 'found', ids: searches.map(({ id }) => id), ends, ...joined(found) };
 }
 
-/** One behind the other. */
+/** One behind the other, over one buffer. */
 function joined(lists: readonly Candidates[]): Candidates {
   let total = 0;
   for (const list of lists) total += list.slots.length;
-  const slots = new Uint32Array(total);
-  const distances = new Float32Array(total);
+  const buffer = new ArrayBuffer(8 * total);
+  const slots = new Uint32Array(buffer, 0, total);
+  const distances = new Float32Array(buffer, 4 * total);
   let at = 0;
   for (const list of lists) {
     slots.set(list.slots, at);
@@ -439,16 +442,6 @@ function merge(lists: readonly Candidates[], count: number): Candidates {
     slots: kept.map((i) => slots[i]!),
     distances: Float32Array.from(kept, (i) => distances[i]!),
   };
-}
-
-/** To unit length, by sums in float64: squares of float32 overflow and vanish in float32 and more so in float16. */
-export function normalizeRows(vectors: Float32Array, dimension: number): void {
-  for (let row = 0; row < vectors.length; row += dimension) {
-    let squares = 0;
-    for (let i = row; i < row + dimension; i++) squares += vectors[i]! * vectors[i]!;
-    const scale = 1 / Math.sqrt(squares);
-    for (let i = row; i < row + dimension; i++) vectors[i]! *= scale;
-  }
 }
 
 /** By require: as an ES module the package finds its binary by a stack trace, which does not hold everywhere. */

@@ -14,7 +14,7 @@ const indexer = new Indexer(workerData as IndexRequest, {
   nowMs: () => performance.now(),
   turn: () => new Promise((resolve) => setImmediate(resolve)),
   post: (message) => {
-    port.postMessage(message);
+    port.postMessage(message, message.kind === 'opened' ? [message.pairs.buffer] : []);
   },
 });
 indexer.open();

@@ -17,21 +17,20 @@ import { join } from 'node:path';
 
 import { SutraError } from '../../errors.js';
 import type { Environment } from '../environment.js';
-import { ConceptRecord } from '../snapshot/snapshot-source.js';
 import type { State } from '../state.js';
 import { INDEX_NAME } from './index-file.js';
-import {
-  concatenated,
-  type Candidates,
-  type FoundMessage,
-  type FromIndexer,
-  type IndexOptions,
-  type IndexPort,
-  type Search,
+import type {
+  Candidates,
+  FoundMessage,
+  FromIndexer,
+  IndexOptions,
+  IndexPort,
+  Search,
 } from './index-messages.js';
 import { SearchJournal } from './search-journal.js';
 import { SlotQueue } from './slot-queue.js';
 import { SlotSet } from './slot-set.js';
+import { unitRows } from './unit-rows.js';
 import type { VectorIndexStats } from './vector-query.js';
 
 const DEFAULT_INDEX_OPTIONS: IndexOptions = {
@@ -84,7 +83,6 @@ export class VectorIndex {
   private inFlightBytes = 0;
   private ticket = 0;
   private pumping = false;
-  private readonly record = new ConceptRecord();
 
   private readonly asked = new Map<number, (found: Candidates | null) => void>();
   private nextId = 0;
@@ -306,7 +304,7 @@ export class VectorIndex {
 
   /** Holds the file's entries against the state, in slices. */
   private async match(pairs: Uint32Array): Promise<void> {
-    const { state, environment, record, changed } = this;
+    const { state, environment, changed } = this;
     const { levels } = state;
     let sliceEndMs = environment.nowMs() + MATCH_SLICE_MS;
     let at = 0;
@@ -316,13 +314,10 @@ export class VectorIndex {
         if (this.closed || this.off) return;
         sliceEndMs = environment.nowMs() + MATCH_SLICE_MS;
       }
-      const hasEntry = at < pairs.length && pairs[at] === slot;
-      const crc = hasEntry ? pairs[at + 1]! : 0;
-      if (hasEntry) at += 2;
-      const hasVector = levels.readConcept(slot, record) && record.hasVector;
+      const crc = at < pairs.length && pairs[at] === slot ? pairs[at + 1]! : -1;
+      if (crc >= 0) at += 2;
       // A slot that changed since the worker was begun is in `changed` already, or in flight.
-      const differs = hasVector ? !hasEntry || record.vectorCrc !== crc : hasEntry;
-      if (differs && !this.inFlight.has(slot)) changed.push(slot);
+      if (levels.vectorCrc(slot) !== crc && !this.inFlight.has(slot)) changed.push(slot);
     }
     for (; at < pairs.length; at += 2) changed.push(pairs[at]!);
   }
@@ -365,7 +360,7 @@ export class VectorIndex {
 
   /** One batch. False when all that is left waits for what is in flight. */
   private handOver(): boolean {
-    const { state, changed, inFlight, record, port } = this;
+    const { state, changed, inFlight, port } = this;
     const { levels } = state;
     if (port === null) return false;
     if (levels.dimension !== 0 && levels.dimension !== this.dimension) {
@@ -390,7 +385,8 @@ export class VectorIndex {
         changed.push(slot);
         continue;
       }
-      if (!levels.readConcept(slot, record) || !record.hasVector) {
+      const crc = levels.vectorCrc(slot);
+      if (crc < 0) {
         gone.push(slot);
         continue;
       }
@@ -404,7 +400,7 @@ export class VectorIndex {
         continue;
       }
       slots[count] = slot;
-      crcs[count] = record.vectorCrc;
+      crcs[count] = crc;
       count++;
     }
     if (gone.length > 0) {
@@ -459,7 +455,7 @@ export class VectorIndex {
 
   // --- asking ---
 
-  /** The `count` nearest to a query of unit length, of all but `changedSlots()`. null: it cannot say. */
+  /** The `count` nearest to the query, of all but `changedSlots()`. null: it cannot say. */
   async search(query: Float32Array, count: number): Promise<Candidates | null> {
     const { port } = this;
     if (port === null || !this.ready || this.closed) return null;
@@ -490,7 +486,7 @@ export class VectorIndex {
         kind: 'search',
         ids: together.map(({ id }) => id),
         counts: together.map(({ count }) => count),
-        queries: concatenated(together.map(({ query }) => query)),
+        queries: unitRows(together.map(({ query }) => query)),
       });
     }
   }

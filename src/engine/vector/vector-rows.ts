@@ -5,13 +5,11 @@
  * of another length learned, it has nothing more to say.
  */
 
-import { ConceptRecord } from '../snapshot/snapshot-source.js';
 import type { State } from '../state.js';
 import type { VectorSource } from './exact-scan.js';
 
 export class VectorRows implements VectorSource {
   readonly dimension: number;
-  private readonly record = new ConceptRecord();
 
   /** `among`: only these slots, each once; null: all there are. */
   constructor(
@@ -27,12 +25,12 @@ export class VectorRows implements VectorSource {
 
   readBlock(firstRow: number, rows: number, vectors: Float32Array, slots: Uint32Array): number {
     const { levels } = this.state;
-    const { dimension, record, among } = this;
+    const { dimension, among } = this;
     if (levels.dimension !== dimension) return 0;
     let count = 0;
     for (let row = firstRow; row < firstRow + rows; row++) {
       const slot = among === null ? row : among[row]!;
-      if (!levels.readConcept(slot, record) || !record.hasVector) continue;
+      if (levels.vectorCrc(slot) < 0) continue;
       levels.readVector(slot, vectors.subarray(count * dimension, (count + 1) * dimension));
       slots[count++] = slot;
     }

@@ -108,7 +108,6 @@ export class VectorSearch {
     finish: (ranking: VectorRanking) => Answer,
   ): Promise<Answer> {
     const { state, index, scan } = this;
-    const unit = unitVector(query);
     const error = distanceError(index.options.precision, query.length);
     let count = firstCount;
     for (let attempt = 1; ; attempt++) {
@@ -116,7 +115,7 @@ export class VectorSearch {
       // Those that are handed over from here on come to the worker behind the search.
       const before = index.changedSlots();
       try {
-        const found = await index.search(unit, count);
+        const found = await index.search(query, count);
         this.requireOpen();
         checkBudget(budget);
         if (state.levels.dimension !== query.length) return finish(NOTHING);
@@ -262,17 +261,6 @@ function union(a: Uint32Array, b: Uint32Array): Uint32Array {
 }
 
 const NOTHING: VectorRanking = { slots: new Uint32Array(0), similarities: new Float32Array(0) };
-
-/** In its own buffer, from its beginning. */
-function unitVector(query: Float32Array): Float32Array {
-  const { length } = query;
-  let squares = 0;
-  for (let i = 0; i < length; i++) squares += query[i]! * query[i]!;
-  const norm = Math.sqrt(squares);
-  const unit = new Float32Array(length);
-  for (let i = 0; i < length; i++) unit[i] = query[i]! / norm;
-  return unit;
-}
 
 /** Whether an ascending list has a slot. */
 function includes(sorted: Uint32Array, slot: number): boolean {

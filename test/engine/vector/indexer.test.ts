@@ -65,7 +65,7 @@ function add(slots: number[], dimension: number): ToIndexer {
 
 const slots = Array.from({ length: 200 }, (_, i) => i);
 
-function randomRow(random: () => number): Float32Array {
+function randomRow(random: () => number): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: 16 }, () => random() - 0.5);
 }
 
