@@ -20,7 +20,7 @@ import {
 import type { Socket } from 'node:net';
 import type { Server } from '@grpc/grpc-js';
 import { SutraError } from '../errors.js';
-import { CallQueue } from './call-queue.js';
+import { CallQueue, type QueuedCall } from './call-queue.js';
 import type { ServerLogger } from './logger.js';
 import { refuse } from './refusal.js';
 import { StandingStreams, type StandingLimits } from './standing-streams.js';
@@ -86,6 +86,7 @@ interface OpenCall {
   readonly stream: ServerHttp2Stream;
   readonly path: string;
   readonly form: StreamForm;
+  readonly queued: QueuedCall;
   /** It is not in the queue any more. */
   begun: boolean;
   /** When it began, or came into the queue. */
@@ -111,7 +112,7 @@ export class StreamGuard {
   private readonly pool: UploadPool;
   /** In the order they were opened, those that wait in the queue among them. */
   private readonly calls = new Set<OpenCall>();
-  private readonly queue = new CallQueue<OpenCall>();
+  private readonly queue = new CallQueue();
   /** Those of them that stand. */
   private readonly standing: StandingStreams;
   /** Sessions and what carries them, until that is closed. */
@@ -172,8 +173,7 @@ export class StreamGuard {
       refuse(stream, told);
       return;
     }
-    const call = this.track(session, stream, path, form);
-    this.queue.add(session, call, () => this.begin(call, headers, handle));
+    this.track(session, stream, path, form, (call) => this.begin(call, headers, handle));
   }
 
   private track(
@@ -181,10 +181,12 @@ export class StreamGuard {
     stream: ServerHttp2Stream,
     path: string,
     form: StreamForm,
-  ): OpenCall {
+    begin: (call: OpenCall) => void,
+  ): void {
     const now = performance.now();
     const call: OpenCall = {
       session,
+      queued: this.queue.add(session, () => begin(call)),
       stream,
       path,
       form,
@@ -198,11 +200,10 @@ export class StreamGuard {
     };
     this.calls.add(call);
     stream.once('close', () => {
-      this.queue.remove(session, call);
+      call.queued.close();
       call.upload?.close();
       this.calls.delete(call);
     });
-    return call;
   }
 
   private begin(call: OpenCall, headers: IncomingHttpHeaders, handle: StreamHandler): void {
@@ -315,7 +316,7 @@ export class StreamGuard {
     headers: IncomingHttpHeaders,
     endListeners: readonly Listener[],
   ): Upload | null {
-    const { session, stream, path } = call;
+    const { stream, path, queued } = call;
     const [read, ...others] = stream.listeners('data') as Listener[];
     const [end, ...more] = endListeners;
     if (read === undefined || end === undefined || others.length > 0 || more.length > 0) {
@@ -340,7 +341,7 @@ export class StreamGuard {
     stream.off('data', read);
     stream.off('end', end);
     stream.on('data', (chunk: Buffer) => {
-      this.queue.charge(session, chunk.length);
+      queued.charge(chunk.length);
       upload.receive(chunk);
     });
     stream.on('end', () => upload.end());
@@ -352,7 +353,7 @@ export class StreamGuard {
    * progress, and Node would join the pieces again where a stream can take several at once.
    */
   private watchWrites(call: OpenCall): void {
-    const { session, stream, form } = call;
+    const { stream, form, queued } = call;
     const write = stream.write.bind(stream) as Write;
     const watched: Write = (chunk, done) => {
       const waits = stream.writableLength > 0;
@@ -369,7 +370,7 @@ export class StreamGuard {
         call.movedAt = performance.now();
         call.unsent = stream.writableLength;
       }
-      this.queue.charge(session, chunk.length);
+      queued.charge(chunk.length);
       this.unsentBytes += chunk.length;
       if (this.unsentBytes > this.limits.maxUnsentBytes) this.cutUnsent();
       return more;

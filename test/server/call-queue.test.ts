@@ -1,9 +1,17 @@
 import { EventEmitter } from 'node:events';
 import type { ServerHttp2Session } from 'node:http2';
-import { expect, test } from 'vitest';
-import { CallQueue } from '#sutra/server/call-queue';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { CallQueue, type QueuedCall } from '#sutra/server/call-queue';
 
 const KIB = 1024;
+
+// Turns take as long as the calls in them say.
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
 
 /** The queue knows a session by its identity alone. */
 function session(): ServerHttp2Session {
@@ -14,35 +22,45 @@ function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-async function drained(queue: CallQueue<unknown>): Promise<void> {
+async function drained(queue: CallQueue): Promise<void> {
   while (queue.waiting > 0) await turn();
 }
 
-/** Holds the thread, as a call does that makes a large answer. */
+/** What a call does that makes a large answer. */
 function work(ms: number): void {
-  const end = performance.now() + ms;
-  while (performance.now() < end);
+  vi.advanceTimersByTime(ms);
 }
 
-/** Adds calls named `name` and a number, each of which brings `bytes`. */
+/** Adds calls named `name` and a number, each of which brings `bytes` as it begins, and is over then. */
 function ask(
-  queue: CallQueue<string>,
+  queue: CallQueue,
   of: ServerHttp2Session,
   name: string,
   count: number,
   begun: string[],
   bytes = 0,
-): void {
+): QueuedCall[] {
+  const calls: QueuedCall[] = [];
   for (let i = 0; i < count; i++) {
-    queue.add(of, `${name}${i}`, () => {
+    const call = queue.add(of, () => {
       begun.push(`${name}${i}`);
-      queue.charge(of, bytes);
+      call.charge(bytes);
+      call.close();
     });
+    calls.push(call);
   }
+  return calls;
+}
+
+/** How many calls begin in the next turn. */
+async function inOneTurn(begun: readonly string[]): Promise<number> {
+  const before = begun.length;
+  await turn();
+  return begun.length - before;
 }
 
 test('calls of one connection begin in their order, none before add() has returned', async () => {
-  const queue = new CallQueue<string>();
+  const queue = new CallQueue();
   const begun: string[] = [];
   ask(queue, session(), 'a', 3, begun);
   expect(begun).toEqual([]);
@@ -52,7 +70,7 @@ test('calls of one connection begin in their order, none before add() has return
 });
 
 test('two connections take turns, whichever asked first', async () => {
-  const queue = new CallQueue<string>();
+  const queue = new CallQueue();
   const begun: string[] = [];
   ask(queue, session(), 'a', 3, begun);
   ask(queue, session(), 'b', 3, begun);
@@ -61,7 +79,7 @@ test('two connections take turns, whichever asked first', async () => {
 });
 
 test('one whose calls bring much gets as many bytes as the others, not as many calls', async () => {
-  const queue = new CallQueue<string>();
+  const queue = new CallQueue();
   const begun: string[] = [];
   ask(queue, session(), 'large', 3, begun, 320 * KIB);
   ask(queue, session(), 's', 12, begun);
@@ -72,7 +90,7 @@ test('one whose calls bring much gets as many bytes as the others, not as many c
 });
 
 test('who comes later starts level: nothing is saved up, and what was had before is forgotten', async () => {
-  const queue = new CallQueue<string>();
+  const queue = new CallQueue();
   const begun: string[] = [];
   const early = session();
   const late = session();
@@ -88,14 +106,15 @@ test('who comes later starts level: nothing is saved up, and what was had before
 });
 
 test('while turns are long few calls begin in each, and one that comes then is in the next', async () => {
-  const queue = new CallQueue<string>();
+  const queue = new CallQueue();
   const begun: string[] = [];
   const greedy = session();
   for (let i = 0; i < 60; i++) {
-    queue.add(greedy, `g${i}`, () => {
+    const call = queue.add(greedy, () => {
       begun.push('g');
       work(5);
-      queue.charge(greedy, 1024 * KIB);
+      // Its answer comes later.
+      setImmediate(() => call.charge(1024 * KIB));
     });
   }
   while (queue.waiting > 30) await turn();
@@ -110,14 +129,41 @@ test('while turns are long few calls begin in each, and one that comes then is i
   expect(begun).toHaveLength(61);
 });
 
-test('a call that is removed does not begin', async () => {
-  const queue = new CallQueue<string>();
+test('of a connection that is not known yet two calls begin in a turn, of one whose calls were small many', async () => {
+  const queue = new CallQueue();
   const begun: string[] = [];
   const own = session();
-  ask(queue, own, 'a', 3, begun);
-  queue.remove(own, 'a1');
-  queue.remove(own, 'a1');
-  queue.remove(own, 'never there');
+  const calls = Array.from({ length: 100 }, (_, i) => queue.add(own, () => begun.push(String(i))));
+  expect(await inOneTurn(begun)).toBe(2);
+  expect(await inOneTurn(begun)).toBe(2);
+  for (const call of calls.slice(0, begun.length)) call.close();
+  expect(await inOneTurn(begun)).toBeGreaterThan(2);
+  for (const call of calls.slice(4, begun.length)) call.close();
+  expect(await inOneTurn(begun)).toBeGreaterThan(12);
+  await drained(queue);
+  expect(begun).toEqual(Array.from({ length: 100 }, (_, i) => String(i)));
+});
+
+test('of a connection whose answers are large one call begins in a turn, until they are small again', async () => {
+  const queue = new CallQueue();
+  const begun: string[] = [];
+  const own = session();
+  ask(queue, own, 'large', 10, begun, 1024 * KIB);
+  while (begun.length < 4) await turn();
+  expect([await inOneTurn(begun), await inOneTurn(begun)]).toEqual([1, 1]);
+  await drained(queue);
+  await turn();
+  ask(queue, own, 's', 100, begun);
+  expect(await inOneTurn(begun)).toBe(1);
+  while (queue.waiting > 80) await turn();
+  expect(await inOneTurn(begun)).toBeGreaterThan(12);
+});
+
+test('a call that is removed does not begin', async () => {
+  const queue = new CallQueue();
+  const begun: string[] = [];
+  const [, second] = ask(queue, session(), 'a', 3, begun);
+  second?.close();
   expect(queue.waiting).toBe(2);
   await drained(queue);
   expect(begun).toEqual(['a0', 'a2']);
