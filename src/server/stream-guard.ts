@@ -29,8 +29,8 @@ import { Upload, UploadPool } from './upload.js';
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR } = constants;
 
 const TICK_MS = 1_000;
-/** Ending a call takes 0.05 ms, and a thousand may be due at once. */
-const ENDS_A_TURN = 32;
+/** Ending a call takes 0.05 ms and some more in later turns, and a thousand may be due at once. */
+const ENDS_A_TURN = 8;
 /** A reader that takes less than this within stallMs is stuck. */
 const PIECE_BYTES = 64 * 1024;
 /** Honest clients send a request, or take an answer, within this, also where they and this server share a busy machine. */

@@ -171,10 +171,8 @@ test('a small gzip of 1 GiB is refused, and twenty at once take no more memory',
         connection.write(headers(1, LEARN, { 'grpc-encoding': 'gzip' }));
         for (let from = 0; from < message.length; from += 16_384) {
           const part = message.subarray(from, from + 16_384);
-          while (connection.window < part.length && !connection.socket.destroyed) await pause(1);
-          connection.window -= part.length;
-          const end = from + part.length === message.length ? END_STREAM : 0;
-          connection.write(frame(FRAME.DATA, end, 1, part));
+          while (connection.room(1) < part.length && !connection.socket.destroyed) await pause(1);
+          connection.sendData(1, from + part.length === message.length ? END_STREAM : 0, part);
         }
         for (let waited = 0; connection.count(FRAME.HEADERS) === 0 && waited < 20_000; waited += 10)
           await pause(10);

@@ -179,7 +179,7 @@ function seconds(ms: number): string {
 
 describe('slow', () => {
   test('request bodies that come byte by byte are refused after their time', async () => {
-    await start({ uploadGraceMs: 1_000 });
+    await start({ uploadGraceMs: 4_000 });
     const count = 20 * SCALE;
     const streams = streamIds(50);
     const grown = await besideHonest('dripped requests', async (stand) => {

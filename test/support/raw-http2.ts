@@ -23,6 +23,9 @@ export const END_STREAM = 1;
 export const ACK = 1;
 export const END_HEADERS = 4;
 
+/** Of the settings. */
+const INITIAL_WINDOW_SIZE = 4;
+
 export function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
   const header = Buffer.alloc(9);
   header.writeUIntBE(payload.length, 0, 3);
@@ -91,8 +94,11 @@ export class RawConnection {
   /** By frame type. */
   readonly counts = new Map<number, number>();
   bytesSent = 0;
-  /** What the connection's flow control lets us send as DATA; streams are not kept account of. */
+  /** What the connection's flow control lets us send as DATA. */
   window = 65_535;
+  /** The same of a stream at its start, and what its own has had since: below 0 for what was sent. */
+  private firstWindow = 65_535;
+  private readonly windows = new Map<number, number>();
   /** Whether PING is answered; a stopped client does not. */
   answering = true;
   private pending: Buffer = Buffer.alloc(0);
@@ -125,6 +131,17 @@ export class RawConnection {
     return this.socket.write(bytes);
   }
 
+  /** Bytes of DATA that may be sent on this stream; `sendData` keeps account of what was. */
+  room(stream: number): number {
+    return Math.min(this.window, this.firstWindow + (this.windows.get(stream) ?? 0));
+  }
+
+  sendData(stream: number, flags: number, payload: Buffer): void {
+    this.window -= payload.length;
+    this.widen(stream, -payload.length);
+    this.write(frame(FRAME.DATA, flags, stream, payload));
+  }
+
   /** Resolves when the socket takes more, or has gone. */
   async drained(): Promise<void> {
     // Others in this process have their turn.
@@ -153,9 +170,11 @@ export class RawConnection {
       const type = this.pending.readUInt8(start + 3);
       const flags = this.pending.readUInt8(start + 4);
       this.counts.set(type, this.count(type) + 1);
-      if (type === FRAME.WINDOW_UPDATE && this.pending.readUInt32BE(start + 5) === 0) {
-        this.window += this.pending.readUInt32BE(start + 9);
+      if (type === FRAME.WINDOW_UPDATE) {
+        this.widen(this.pending.readUInt32BE(start + 5), this.pending.readUInt32BE(start + 9));
       }
+      if (type === FRAME.SETTINGS)
+        this.readSettings(this.pending.subarray(start + 9, start + 9 + length));
       if (this.answering && (flags & ACK) === 0) {
         if (type === FRAME.SETTINGS) this.write(frame(FRAME.SETTINGS, ACK, 0, Buffer.alloc(0)));
         if (type === FRAME.PING) {
@@ -165,5 +184,18 @@ export class RawConnection {
       start += 9 + length;
     }
     this.pending = this.pending.subarray(start);
+  }
+
+  private widen(stream: number, bytes: number): void {
+    if (stream === 0) this.window += bytes;
+    else this.windows.set(stream, (this.windows.get(stream) ?? 0) + bytes);
+  }
+
+  private readSettings(payload: Buffer): void {
+    for (let at = 0; at < payload.length; at += 6) {
+      if (payload.readUInt16BE(at) === INITIAL_WINDOW_SIZE) {
+        this.firstWindow = payload.readUInt32BE(at + 2);
+      }
+    }
   }
 }
