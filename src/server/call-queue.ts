@@ -5,7 +5,8 @@
  *
  * This is start-time fair queueing (Goyal, Vin and Cheng, 1996) with bytes as time: what a connection has had is the bytes of its
  * requests and answers, and CALL_BYTES for each call. A connection that was away starts level with the one served last, so
- * that nobody saves up, and when nothing waits all are level again.
+ * that nobody saves up, and when nothing waits all are level again. A new one starts a call behind: else those that
+ * go on connecting would all come before one that has had a call.
  *
  * How many begin in a turn goes by what they are expected to take, since nobody knows what a call takes before it is done, and some
  * of that in a later turn, behind a read: a connection's calls are expected to be as large as its last ones, those of a new
@@ -119,7 +120,7 @@ export class CallQueue {
   private laneOf(session: ServerHttp2Session): Lane {
     let lane = this.lanes.get(session);
     if (lane === undefined) {
-      lane = { waiting: new Set(), had: this.level, expected: FIRST_EXPECTED_BYTES };
+      lane = { waiting: new Set(), had: this.level + CALL_BYTES, expected: FIRST_EXPECTED_BYTES };
       this.lanes.set(session, lane);
     }
     return lane;

@@ -22,11 +22,12 @@ import { CallGate } from './call-gate.js';
 import { Health, HEALTH_SERVICE_NAME } from './health.js';
 import { listen } from './listener.js';
 import { SILENT, type ServerLogger } from './logger.js';
+import type { StreamForm } from './open-calls.js';
 import { ProcessWatch } from './process-watch.js';
 import { addReflection, REFLECTION_PATHS } from './reflection.js';
 import { createService } from './service.js';
 import { SlowCalls } from './slow-calls.js';
-import { guardStreams, StreamGuard, type GuardLimits, type StreamForm } from './stream-guard.js';
+import { guardStreams, StreamGuard, type GuardLimits } from './stream-guard.js';
 import type { TlsIdentity } from './tls.js';
 import { VERSION } from '../version.js';
 

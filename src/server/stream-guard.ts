@@ -20,8 +20,9 @@ import {
 import type { Socket } from 'node:net';
 import type { Server } from '@grpc/grpc-js';
 import { SutraError } from '../errors.js';
-import { CallQueue, type QueuedCall } from './call-queue.js';
+import { CallQueue } from './call-queue.js';
 import type { ServerLogger } from './logger.js';
+import { OpenCalls, type OpenCall, type StreamForm } from './open-calls.js';
 import { refuse } from './refusal.js';
 import { StandingStreams, type StandingLimits } from './standing-streams.js';
 import { Upload, UploadPool } from './upload.js';
@@ -35,6 +36,8 @@ const ENDS_A_TURN = 8;
 const PIECE_BYTES = 64 * 1024;
 /** Honest clients send a request, or take an answer, within this, also where they and this server share a busy machine. */
 const HONEST_MS = 500;
+/** When there is room for no more calls, all are gone through no more often than this, however many more come. */
+const WAITING_MS = 100;
 /** What is left of the budget for answers when it has been exceeded, so that not every further one exceeds it again. */
 const KEPT_SHARE = 0.75;
 
@@ -63,13 +66,6 @@ export type Admission = (headers: IncomingHttpHeaders, session: ServerHttp2Sessi
 
 /** Told of calls that were refused before a handler saw them. */
 export type OnRefused = (path: string, error: SutraError) => void;
-/** Between the messages of a stream its sender may wait as long as it likes: the client, and we where we send one. */
-export interface StreamForm {
-  readonly requestStream: boolean;
-  readonly responseStream: boolean;
-  /** It may stay open for ever with nothing to say. */
-  readonly standing: boolean;
-}
 
 const UNARY: StreamForm = { requestStream: false, responseStream: false, standing: false };
 
@@ -80,29 +76,6 @@ type Listener = (chunk?: Buffer) => void;
 /** As grpc-js writes answers. */
 type Write = (chunk: Buffer, done?: (error?: Error | null) => void) => boolean;
 
-/** One call from its headers to the end of its stream. */
-interface OpenCall {
-  readonly session: ServerHttp2Session;
-  readonly stream: ServerHttp2Stream;
-  readonly path: string;
-  readonly form: StreamForm;
-  readonly queued: QueuedCall;
-  /** It is not in the queue any more. */
-  begun: boolean;
-  /** When it began, or came into the queue. */
-  openedAt: number;
-  /** Null before it has begun, and when grpc-js refused it. */
-  upload: Upload | null;
-  /** The client has sent all it will. */
-  ended: boolean;
-  /** At the last look the status had been given to the stream. */
-  answered: boolean;
-  /** Unsent bytes of the answer when they were last looked at. */
-  unsent: number;
-  /** When some of them were seen to have been taken, or the first of them was written. */
-  movedAt: number;
-}
-
 export class StreamGuard {
   private readonly limits: GuardLimits;
   private readonly admission: Admission;
@@ -110,10 +83,12 @@ export class StreamGuard {
   private readonly streams: ReadonlyMap<string, StreamForm>;
   private readonly logger: ServerLogger;
   private readonly pool: UploadPool;
-  /** In the order they were opened, those that wait in the queue among them. */
-  private readonly calls = new Set<OpenCall>();
+  /** Those that wait in the queue among them. */
+  private readonly calls = new OpenCalls();
+  /** Of them, those that waited for their client when they were last gone through; the one that had for longest is last. */
+  private waiting: OpenCall[] = [];
+  private waitingAt = -Infinity;
   private readonly queue = new CallQueue();
-  /** Those of them that stand. */
   private readonly standing: StandingStreams;
   /** Sessions and what carries them, until that is closed. */
   private readonly carriers = new Map<ServerHttp2Session, Socket>();
@@ -249,7 +224,7 @@ export class StreamGuard {
   /** Ends a call where no more may be open. @throws OVERLOADED when none is to go before a new one of this session */
   private makeRoom(session: ServerHttp2Session, now: number): void {
     const { maxCalls } = this.limits;
-    if (this.calls.size - this.standing.count < maxCalls) return;
+    if (this.calls.underWay < maxCalls) return;
     const error = new SutraError('OVERLOADED', `${maxCalls} calls are open, and no more are taken`);
     const call = this.longestWaiting(now) ?? this.oneOfMost(session, now);
     if (call === null) throw error;
@@ -259,7 +234,17 @@ export class StreamGuard {
 
   /** The call that has waited for its client for longest, where that is longer than honest ones take. */
   private longestWaiting(now: number): OpenCall | null {
-    return this.first((call) => this.waitsSince(call, now), now - HONEST_MS);
+    if (this.waiting.length === 0 && now - this.waitingAt >= WAITING_MS) {
+      this.waitingAt = now;
+      this.waiting = Array.from(this.calls, (call) => ({ call, since: this.waitsSince(call, now) }))
+        .filter(({ since }) => since < now - HONEST_MS)
+        .sort((a, b) => b.since - a.since)
+        .map(({ call }) => call);
+    }
+    for (let call = this.waiting.pop(); call !== undefined; call = this.waiting.pop()) {
+      if (this.calls.has(call) && this.waitsSince(call, now) < now - HONEST_MS) return call;
+    }
+    return null;
   }
 
   /**
@@ -267,30 +252,10 @@ export class StreamGuard {
    * connection has more than this one.
    */
   private oneOfMost(session: ServerHttp2Session, now: number): OpenCall | null {
-    const counts = new Map<ServerHttp2Session, number>();
-    for (const call of this.calls) {
-      if (!call.form.standing) counts.set(call.session, (counts.get(call.session) ?? 0) + 1);
-    }
-    let most = session;
-    let count = counts.get(session) ?? 0;
-    for (const [other, has] of counts) {
-      if (has <= count) continue;
-      most = other;
-      count = has;
-    }
-    if (most === session) return null;
-    return this.first((call) => {
-      if (call.session !== most) return Infinity;
-      return call.begun ? this.waitsSince(call, now) : call.openedAt;
-    }, Infinity);
-  }
-
-  /** The call with the earliest time, among those with one before this; null when there is none. */
-  private first(timeOf: (call: OpenCall) => number, before: number): OpenCall | null {
     let first: OpenCall | null = null;
-    let earliest = before;
-    for (const call of this.calls) {
-      const time = timeOf(call);
+    let earliest = Infinity;
+    for (const call of this.calls.ofMost(session) ?? []) {
+      const time = call.begun ? this.waitsSince(call, now) : call.openedAt;
       if (time >= earliest) continue;
       first = call;
       earliest = time;
@@ -422,7 +387,7 @@ export class StreamGuard {
 
   private tick(now: number): void {
     this.closeLingering();
-    this.letGo(this.calls.values(), now);
+    this.letGo(this.calls[Symbol.iterator](), now);
     // What has been taken meanwhile counts no more.
     this.cutUnsent();
     if (this.cutCalls > 0) {

@@ -95,6 +95,7 @@ test('who comes later starts level: nothing is saved up, and what was had before
   const early = session();
   const late = session();
   ask(queue, early, 'early', 1, begun, 10_240 * KIB);
+  ask(queue, late, 'late', 1, begun);
   await drained(queue);
   // Behind its last call the queue was empty.
   await turn();
@@ -103,6 +104,30 @@ test('who comes later starts level: nothing is saved up, and what was had before
   ask(queue, late, 'l', 3, begun);
   await drained(queue);
   expect(begun).toEqual(['e0', 'l0', 'e1', 'l1', 'e2', 'l2']);
+});
+
+test('connections that go on coming do not all come before one that has had a call', async () => {
+  const queue = new CallQueue();
+  const begun: string[] = [];
+  const known = session();
+  ask(queue, known, 'first', 1, begun, 62);
+  await drained(queue);
+  const more = (count: number): void => {
+    for (let n = 0; n < count; n++) ask(queue, session(), 'new', 1, begun);
+  };
+  more(50);
+  ask(queue, known, 'second', 1, begun, 62);
+  ask(queue, known, 'third', 1, begun, 62);
+  for (let i = 0; i < 400; i++) {
+    // As many as begin while turns are long.
+    more(1);
+    work(5);
+    await turn();
+  }
+  expect(begun).toContain('second0');
+  expect(begun).toContain('third0');
+  expect(begun.length - begun.indexOf('third0')).toBeGreaterThan(100);
+  await drained(queue);
 });
 
 test('while turns are long few calls begin in each, and one that comes then is in the next', async () => {

@@ -1,4 +1,4 @@
-/** What the guard's look once a second does, by a clock that the test moves. */
+/** What the guard does with many calls, by a clock that the test moves. */
 
 import { EventEmitter } from 'node:events';
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
@@ -14,15 +14,24 @@ class AnsweredStream extends EventEmitter {
   readonly session = new EventEmitter() as ServerHttp2Session;
   readonly destroyed = false;
   readonly writableFinished = true;
-  readonly writableLength = 0;
+  /** How often the guard looked at any of them. */
+  static looks = 0;
+  readonly headersSent = false;
   readonly sentTrailers = { 'grpc-status': '0' };
   readonly codes: number[] = [];
 
+  get writableLength(): number {
+    AnsweredStream.looks++;
+    return 0;
+  }
   get closed(): boolean {
     return this.codes.length > 0;
   }
   write(): boolean {
     return true;
+  }
+  respond(): void {
+    return;
   }
   isPaused(): boolean {
     return false;
@@ -100,4 +109,19 @@ test('answered streams are closed at the second look, a few in a turn, once, and
 
   expect([look(), look()]).toEqual([1, 1]);
   expect(closes(streams)).toBe(CALLS);
+});
+
+test('when no more calls are taken, those that are open are not gone through for each that comes', async () => {
+  open(2 * CALLS);
+  await vi.advanceTimersByTimeAsync(TICK_MS / 2);
+  AnsweredStream.looks = 0;
+  const more = 50 * CALLS;
+  const refused = open(more);
+  expect(
+    vi.getTimerCount(),
+    'each is closed in a later turn, and there is the look once a second',
+  ).toBe(more + 1);
+  expect(AnsweredStream.looks).toBeLessThan(2 * more);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(closes(refused)).toBe(more);
 });

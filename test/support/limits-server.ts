@@ -18,6 +18,7 @@ export interface Watched {
   /** Of honest calls, in milliseconds. */
   readonly p50: number;
   readonly p99: number;
+  readonly longest: number;
 }
 
 export class LimitsServer {
@@ -137,11 +138,12 @@ export class LimitsServer {
       honestCalls: latencies.length,
       p50: at(0.5),
       p99: at(0.99),
+      longest: at(1),
     };
     process.stdout.write(
       `${label}: memory ${restMiB.toFixed(0)} -> ${watched.peakMiB.toFixed(0)} MiB, ` +
         `${watched.honestCalls} honest calls, p50 ${watched.p50.toFixed(1)} ms, ` +
-        `p99 ${watched.p99.toFixed(1)} ms\n`,
+        `p99 ${watched.p99.toFixed(1)} ms, longest ${watched.longest.toFixed(1)} ms\n`,
     );
     return watched;
   }
