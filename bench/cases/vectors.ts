@@ -74,6 +74,8 @@ const EF_CONSTRUCTION = 128;
 const K = 10;
 const BATCH = 1000;
 const WINDOW = 8;
+/** Each query so often, in a round of searches at once: what begins and ends a round is then little of it. */
+const TIMES_AT_ONCE = 4;
 /** No index takes this long; a bench that waits for ever measures nothing. */
 const LONGEST_BUILD_MS = 7_200_000;
 
@@ -98,7 +100,7 @@ export async function vectors(
   const matrix = data.matrix();
   const truth = exactly(usearch, matrix, queries, dimension);
 
-  const storage = await ConcurrentStorage.open(join(directory, 'store'));
+  let storage = await ConcurrentStorage.open(join(directory, 'store'));
   const watch = new DelayWatch();
   const clock = new Stopwatch();
   await learn(storage, matrix, 0, count, dimension);
@@ -109,8 +111,12 @@ export async function vectors(
   const { indexBytes, dimension: known } = await storage.stats();
   verify(known === dimension, `dimension ${known}`);
 
-  // A warm process has checked its file, and reads from then on in place.
-  await storage.flush();
+  // Both are searched as loaded from their files: one that was built in the process is 6 % slower, in the package too.
+  await storage.close();
+  storage = await ConcurrentStorage.open(join(directory, 'store'));
+  await storage.vectorSearch(matrix.subarray(0, dimension));
+  await indexed(storage, count);
+  // A warm process has checked its file.
   storage.verifyInBackground();
   while (!storage.isVerified) await sleep(20);
 
@@ -153,12 +159,13 @@ export async function vectors(
       }
       aloneRounds.end(counts);
       const start = performance.now();
-      await windowed(queries.length, WINDOW, async (q) => {
-        const query = queries[q] ?? new Float32Array(0);
+      const searches = TIMES_AT_ONCE * queries.length;
+      await windowed(searches, WINDOW, async (i) => {
+        const query = queries[i % queries.length] ?? new Float32Array(0);
         const matches = await storage.vectorSearch(query, { k: K, efSearch: ef });
         verify(matches.length === K, `${matches.length} matches`);
       });
-      if (counts) atOncePerSecond.push((queries.length * 1000) / (performance.now() - start));
+      if (counts) atOncePerSecond.push((searches * 1000) / (performance.now() - start));
     }
     efs.push({
       ef,
