@@ -1,6 +1,7 @@
 /** The calls that are open on a server, in the order they came, and each connection's that are under way. */
 
 import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import { BySession } from './by-session.js';
 import type { QueuedCall } from './call-queue.js';
 import type { Upload } from './upload.js';
 
@@ -37,13 +38,12 @@ export interface OpenCall {
 
 export class OpenCalls {
   private readonly all = new Set<OpenCall>();
-  /** Only connections that have some; those that stand are no calls under way. */
-  private readonly bySession = new Map<ServerHttp2Session, Set<OpenCall>>();
-  private count = 0;
+  /** Those that stand are no calls under way. */
+  private readonly bySession = new BySession<OpenCall>();
 
   /** Calls under way. */
   get underWay(): number {
-    return this.count;
+    return this.bySession.count;
   }
 
   [Symbol.iterator](): SetIterator<OpenCall> {
@@ -56,26 +56,17 @@ export class OpenCalls {
 
   add(call: OpenCall): void {
     this.all.add(call);
-    if (call.form.standing) return;
-    this.count++;
-    const own = this.bySession.get(call.session);
-    if (own === undefined) this.bySession.set(call.session, new Set([call]));
-    else own.add(call);
+    if (!call.form.standing) this.bySession.add(call.session, call);
   }
 
   delete(call: OpenCall): void {
-    if (!this.all.delete(call) || call.form.standing) return;
-    this.count--;
-    const own = this.bySession.get(call.session);
-    own?.delete(call);
-    if (own?.size === 0) this.bySession.delete(call.session);
+    this.all.delete(call);
+    this.bySession.delete(call.session, call);
   }
 
   /** Those of the connection that has most under way; null when none has more than this one. */
   ofMost(session: ServerHttp2Session): ReadonlySet<OpenCall> | null {
-    const own = this.bySession.get(session);
-    let most = own;
-    for (const calls of this.bySession.values()) if (calls.size > (most?.size ?? 0)) most = calls;
-    return most === undefined || most === own ? null : most;
+    const most = this.bySession.most();
+    return most !== null && most.items.size > this.bySession.countOf(session) ? most.items : null;
   }
 }

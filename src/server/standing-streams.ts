@@ -7,6 +7,7 @@
 
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import { SutraError } from '../errors.js';
+import { BySession } from './by-session.js';
 
 /** Clients read it as RESOURCE_EXHAUSTED. */
 const { NGHTTP2_ENHANCE_YOUR_CALM } = constants;
@@ -19,65 +20,44 @@ export interface StandingLimits {
 
 export class StandingStreams {
   private readonly limits: StandingLimits;
-  /** Each connection's in the order they were opened; only connections that have some. */
-  private readonly bySession = new Map<ServerHttp2Session, Set<ServerHttp2Stream>>();
-  private open = 0;
+  private readonly bySession = new BySession<ServerHttp2Stream>();
 
   constructor(limits: StandingLimits) {
     this.limits = limits;
   }
 
-  get count(): number {
-    return this.open;
-  }
-
   /** Gives the stream a place until it is closed. @throws OVERLOADED when there is none for it */
   add(session: ServerHttp2Session, stream: ServerHttp2Stream): void {
-    const own = this.bySession.get(session) ?? new Set();
+    const own = this.bySession.countOf(session);
     const { perConnection, total } = this.limits;
-    if (own.size >= perConnection) {
+    if (own >= perConnection) {
       throw new SutraError(
         'OVERLOADED',
-        `${own.size} watches of health and reflections are open on this connection, and no more are taken`,
+        `${own} watches of health and reflections are open on this connection, and no more are taken`,
         { hint: 'One watch tells all that there is to tell; close the others.' },
       );
     }
-    if (this.open >= total && (own.size > 0 || !this.giveWay())) {
+    if (this.bySession.count >= total && (own > 0 || !this.giveWay())) {
       throw new SutraError(
         'OVERLOADED',
         `${total} watches of health and reflections are open, and no more are taken`,
         { hint: 'Ask with Check instead of Watch, or again later.' },
       );
     }
-    own.add(stream);
-    this.bySession.set(session, own);
-    this.open++;
-    stream.once('close', () => this.remove(session, stream));
+    this.bySession.add(session, stream);
+    // One that gave way is not there any more.
+    stream.once('close', () => this.bySession.delete(session, stream));
   }
 
   /** Ends the oldest one of the connection that has most; false when none has more than one. */
   private giveWay(): boolean {
-    let most: Set<ServerHttp2Stream> = new Set();
-    let of: ServerHttp2Session | null = null;
-    for (const [session, streams] of this.bySession) {
-      if (streams.size <= most.size) continue;
-      most = streams;
-      of = session;
-    }
-    const [oldest] = most;
-    if (oldest === undefined || of === null || most.size < 2) return false;
-    this.remove(of, oldest);
+    const most = this.bySession.most();
+    const [oldest] = most?.items ?? [];
+    if (most === null || oldest === undefined || most.items.size < 2) return false;
+    this.bySession.delete(most.session, oldest);
     oldest.close(NGHTTP2_ENHANCE_YOUR_CALM);
     // At once: a connection that is not read takes no reset.
     oldest.destroy();
     return true;
-  }
-
-  private remove(session: ServerHttp2Session, stream: ServerHttp2Stream): void {
-    const own = this.bySession.get(session);
-    // One that gave way has been removed before it is closed.
-    if (own?.delete(stream) !== true) return;
-    this.open--;
-    if (own.size === 0) this.bySession.delete(session);
   }
 }

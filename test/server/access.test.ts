@@ -142,8 +142,7 @@ describe('tokens', () => {
           );
           for (let sent = 0; sent < 16 * MIB; sent += body.length) {
             for (let i = 0; connection.window < body.length && i < 200; i++) await pause(1);
-            connection.window -= body.length;
-            connection.write(frame(FRAME.DATA, 0, 1, body));
+            connection.sendData(1, 0, body);
             await connection.drained();
             if (connection.count(FRAME.RST_STREAM) > 0 || connection.socket.destroyed) break;
           }
