@@ -4,7 +4,7 @@
  * 8-byte aligned, then 128 bytes of trailer. Everything is little-endian.
  *
  *     0  8 bytes  "SUTRAVEC"            40  f64  bytes that usearch saved      60  u32  connectivity
- *     8  u32      version, 1            48  u32  entries                       64  u32  efConstruction
+ *     8  u32      version, 2            48  u32  entries                       64  u32  efConstruction
  *    12  u32      CRC-32 of the trailer 52  u32  dimension                     68  u32  CRC-32 of all before the trailer
  *        with these four bytes zero     56  u32  precision: 0 f32, 1 f16, 2 i8 72       zero
  *    16  16 bytes UUID of the store
@@ -20,7 +20,7 @@ export const INDEX_TRAILER_BYTES = 128;
 export const ENTRY_BYTES = 8;
 
 const MAGIC = new TextEncoder().encode('SUTRAVEC');
-const VERSION = 1;
+const VERSION = 2;
 const PRECISIONS: readonly VectorPrecision[] = ['f32', 'f16', 'i8'];
 
 export interface IndexTrailer {
@@ -39,6 +39,14 @@ export interface IndexTrailer {
 const SCALARS: Readonly<
   Record<VectorPrecision, { readonly bytes: number; readonly code: number }>
 > = { f32: { bytes: 4, code: 11 }, f16: { bytes: 2, code: 12 }, i8: { bytes: 1, code: 23 } };
+
+/**
+ * Whether nodes are compared by their inner product, which of vectors of unit length is their cosine and one sum instead of
+ * three: 1.1 to 1.2 times as many searches a second. The package's i8 copies are cut off at integers and of no one length.
+ */
+export function comparesByProduct(precision: VectorPrecision): boolean {
+  return precision !== 'i8';
+}
 
 export function bytesPerVector(dimension: number, precision: VectorPrecision): number {
   return dimension * SCALARS[precision].bytes;
@@ -115,6 +123,9 @@ const HEAD_BYTES = 64;
 const GRAPH_BYTES = 40;
 const PACKAGE_MAGIC = new TextEncoder().encode('usearch');
 const PACKAGE_MAJOR = 2;
+/** The package's own codes. */
+const COSINE = 0x63;
+const INNER_PRODUCT = 0x69;
 /** u64 key, i16 level. */
 const NODE_BYTES = 10;
 /** The package draws levels up to about the logarithm of the size. */
@@ -148,7 +159,8 @@ export function checkIndexGraph(read: ReadAt, trailer: IndexTrailer): string | n
   const major = head.getUint16(7, true);
   if (major !== PACKAGE_MAJOR) return `an index of version ${major}, expected ${PACKAGE_MAJOR}`;
   const kinds = [head.getUint8(13), head.getUint8(14), head.getUint8(15), head.getUint8(16)];
-  const expected = [0x63, SCALARS[precision].code, 14, 15];
+  const metric = comparesByProduct(precision) ? INNER_PRODUCT : COSINE;
+  const expected = [metric, SCALARS[precision].code, 14, 15];
   if (kinds.some((kind, i) => kind !== expected[i])) return `of kinds ${kinds.join(', ')}`;
   if (u64(head, 33) !== dimension || head.getUint8(41) !== 0) return 'of another shape';
   const graph = viewOf(read(headAt + HEAD_BYTES, GRAPH_BYTES));

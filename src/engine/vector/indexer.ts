@@ -13,6 +13,7 @@ import { createRequire } from 'node:module';
 import type { BatchMatches, Index, Matches, MetricKind, ScalarKind, exactSearch } from 'usearch';
 
 import type { Disk } from '../disk.js';
+import { comparesByProduct } from '../format/vector-index-format.js';
 import { errorCode } from '../log/write-log.js';
 import { takeIndexFile, writeIndexFile, type StoredIndex } from './index-file.js';
 import type {
@@ -158,9 +159,10 @@ export class Indexer {
     const { precision, connectivity, efConstruction } = this.options;
     const { library } = this;
     const { F32, F16, I8 } = library.ScalarKind;
+    const { Cos, IP } = library.MetricKind;
     return new library.Index({
       dimensions: this.dimension,
-      metric: library.MetricKind.Cos,
+      metric: comparesByProduct(precision) ? IP : Cos,
       quantization: { f32: F32, f16: F16, i8: I8 }[precision],
       connectivity,
       expansion_add: efConstruction,
@@ -352,7 +354,7 @@ export class Indexer {
       // Rows before `next` are found in the graph: they are left out, and must not take the place of others.
       const wanted = Math.min(rows, count + next);
       const { exactSearch: searchRows, MetricKind: metrics } = this.library;
-      const { keys, distances } = searchRows(vectors, query, dimension, wanted, metrics.Cos, 1);
+      const { keys, distances } = searchRows(vectors, query, dimension, wanted, metrics.IP, 1);
       const words = new Uint32Array(keys.buffer, keys.byteOffset, 2 * keys.length);
       const found = new Uint32Array(wanted);
       let kept = 0;
