@@ -1,13 +1,13 @@
 /**
  * Vector search, embedded, beside the usearch package alone with the same parameters over the same data in the same process:
- * their rounds alternate, so that whatever else the machine does happens to both. Recall is against an exact scan of the
- * full vectors by the package; similarities of answers are checked against a plain sum in float64.
+ * their rounds alternate, so that whatever else the machine does happens to both. The package is asked by cosine, as one asks
+ * it for what sutra answers, and by inner product with vectors that were made of unit length before, as sutra's index is.
+ * Recall is against an exact scan of the full vectors by the package; similarities of answers are checked against a plain
+ * sum in float64.
  */
 
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Index, MetricKind, ScalarKind, exactSearch } from 'usearch';
 import { nodeEnvironment } from '#sutra/engine/environment';
 import { ConcurrentStorage } from '#sutra/storage/embedded';
 import { DiskAccount } from '../disk-account.js';
@@ -20,6 +20,7 @@ import {
   type Latencies,
   type Memory,
 } from '../measure.js';
+import { ALONE_METRICS, UsearchAlone, nearestByScan, type AloneMetric } from '../usearch-alone.js';
 import { VectorData, type VectorKind } from '../vector-data.js';
 import { contentOf, hexId } from '../workload.js';
 import { SteadyLoad, type PhaseFigures } from './checkpoint.js';
@@ -44,7 +45,7 @@ export interface SearchFigures {
 export interface EfFigures {
   readonly ef: number;
   readonly sutra: SearchFigures;
-  readonly alone: SearchFigures;
+  readonly alone: Readonly<Record<AloneMetric, SearchFigures>>;
   /** WINDOW searches at once. */
   readonly atOncePerSecond: readonly number[];
 }
@@ -59,17 +60,13 @@ export interface VectorFigures {
   /** Durable, in batches, while the index is built. */
   readonly learnedPerSecond: number;
   readonly build: BuildFigures;
-  readonly aloneBuild: BuildFigures;
+  readonly aloneBuild: Readonly<Record<AloneMetric, BuildFigures>>;
   readonly longestTurnMs: number;
   readonly indexBytesPerVector: number;
   readonly closeMs: number;
   readonly exactUs: Latencies;
   readonly efs: readonly EfFigures[];
 }
-
-/** As src/engine/vector/vector-index.ts has them. */
-const CONNECTIVITY = 16;
-const EF_CONSTRUCTION = 128;
 
 const K = 10;
 const BATCH = 1000;
@@ -79,13 +76,6 @@ const TIMES_AT_ONCE = 4;
 /** No index takes this long; a bench that waits for ever measures nothing. */
 const LONGEST_BUILD_MS = 7_200_000;
 
-interface Usearch {
-  readonly Index: typeof Index;
-  readonly MetricKind: typeof MetricKind;
-  readonly ScalarKind: typeof ScalarKind;
-  readonly exactSearch: typeof exactSearch;
-}
-
 export async function vectors(
   parameters: VectorSet & {
     readonly efs: readonly number[];
@@ -94,11 +84,10 @@ export async function vectors(
   },
 ): Promise<VectorFigures> {
   const { directory, kind, count, dimension, rounds } = parameters;
-  const usearch = createRequire(import.meta.url)('usearch') as Usearch;
   const data = new VectorData(kind, count, dimension);
   const queries = data.queries(parameters.queries);
   const matrix = data.matrix();
-  const truth = exactly(usearch, matrix, queries, dimension);
+  const truth = exactly(matrix, queries, dimension);
 
   let storage = await ConcurrentStorage.open(join(directory, 'store'));
   const watch = new DelayWatch();
@@ -114,22 +103,26 @@ export async function vectors(
   // Both are searched as loaded from their files: one that was built in the process is 6 % slower, in the package too.
   await storage.flush();
   await storage.close();
-  storage = await ConcurrentStorage.open(join(directory, 'store'));
-  await storage.vectorSearch(matrix.subarray(0, dimension));
-  await indexed(storage, count);
+  storage = await openIndexed(directory, count, matrix.subarray(0, dimension));
   // A warm process has checked its file.
   storage.verifyInBackground();
   while (!storage.isVerified) await sleep(20);
 
-  const { path, figures: aloneBuild } = buildAlone(usearch, directory, matrix, dimension);
+  const cosine = new UsearchAlone(directory, 'cosine', dimension);
+  const product = new UsearchAlone(directory, 'product', dimension);
+  const aloneBuild = {
+    cosine: built(cosine, matrix, count),
+    product: built(product, matrix, count),
+  };
   const efs: EfFigures[] = [];
   for (const ef of parameters.efs) {
-    const alone = openAlone(usearch, path, dimension, ef);
+    const alone = {
+      cosine: new AloneSearches(cosine, ef, queries, truth),
+      product: new AloneSearches(product, ef, queries, truth),
+    };
     const sutraRounds = new Rounds(queries.length);
-    const aloneRounds = new Rounds(queries.length);
     const atOncePerSecond: number[] = [];
     let recall = 0;
-    let aloneRecall = 0;
     for (let round = 0; round <= rounds; round++) {
       // The first is for the compiler and the caches.
       const counts = round > 0;
@@ -140,25 +133,16 @@ export async function vectors(
         sutraRounds.took(performance.now() - start);
         verify(matches.length === K, `${matches.length} matches`);
         if (counts) continue;
-        recall += matches.filter(({ id }) => truth[q]?.has(id)).length;
+        recall += matches.filter(({ id }) => truth[q]?.has(indexOf(id, count))).length;
         matches.forEach(({ id, similarity }, i) => {
           const before = matches[i - 1]?.similarity ?? 1;
           verify(similarity <= before, `match ${i} after a worse one`);
           const row = data.vector(indexOf(id, count));
-          verify(Math.abs(similarity - cosine(query, row)) < 1e-6, `similarity of ${id}`);
+          verify(Math.abs(similarity - cosineOf(query, row)) < 1e-6, `similarity of ${id}`);
         });
       }
       sutraRounds.end(counts);
-      aloneRounds.begin();
-      for (const [q, query] of queries.entries()) {
-        const start = performance.now();
-        const { keys } = alone.search(query, K, 1);
-        aloneRounds.took(performance.now() - start);
-        verify(keys.length === K, `${keys.length} keys`);
-        if (counts) continue;
-        for (const key of keys) if (truth[q]?.has(hexId(Number(key)))) aloneRecall++;
-      }
-      aloneRounds.end(counts);
+      for (const metric of ALONE_METRICS) alone[metric].round(counts);
       const start = performance.now();
       const searches = TIMES_AT_ONCE * queries.length;
       await windowed(searches, WINDOW, async (i) => {
@@ -171,7 +155,7 @@ export async function vectors(
     efs.push({
       ef,
       sutra: sutraRounds.figures(recall / (K * queries.length)),
-      alone: aloneRounds.figures(aloneRecall / (K * queries.length)),
+      alone: { cosine: alone.cosine.figures(), product: alone.product.figures() },
       atOncePerSecond,
     });
   }
@@ -250,11 +234,8 @@ export async function vectorCatchUp(
   const { directory, kind, count, dimension, extra, quietMs } = parameters;
   const environment = nodeEnvironment();
   const disk = new DiskAccount(environment.disk);
-  const storage = await ConcurrentStorage.open(join(directory, 'store'), {
-    environment: { ...environment, disk },
-  });
-  await storage.vectorSearch(new VectorData(kind, count, dimension).vector(count));
-  await indexed(storage, count);
+  const first = new VectorData(kind, count, dimension).vector(count);
+  const storage = await openIndexed(directory, count, first, { ...environment, disk });
   const load = new SteadyLoad(storage, disk, count);
   await load.during(sleep(quietMs / 2));
   const without = await load.during(sleep(quietMs));
@@ -296,6 +277,19 @@ async function learn(
   }
 }
 
+/** Opened, and searched by an index that has them all. */
+async function openIndexed(
+  directory: string,
+  count: number,
+  query: Float32Array,
+  environment = nodeEnvironment(),
+): Promise<ConcurrentStorage> {
+  const storage = await ConcurrentStorage.open(join(directory, 'store'), { environment });
+  await storage.vectorSearch(query);
+  await indexed(storage, count);
+  return storage;
+}
+
 async function indexed(storage: ConcurrentStorage, count: number): Promise<void> {
   const start = performance.now();
   for (;;) {
@@ -307,28 +301,20 @@ async function indexed(storage: ConcurrentStorage, count: number): Promise<void>
   }
 }
 
-/** The ids of the K nearest of each query, by the package's exact search. */
+/** The rows of the K nearest of each query. */
 function exactly(
-  usearch: Usearch,
   matrix: Float32Array,
   queries: readonly Float32Array[],
   dimension: number,
-): Set<string>[] {
-  const { Cos } = usearch.MetricKind;
-  return queries.map((query) => {
-    const { keys } = usearch.exactSearch(matrix, query, dimension, K, Cos) as {
-      readonly keys: BigUint64Array;
-    };
-    verify(keys.length === K, `${keys.length} exact matches`);
-    return new Set(Array.from(keys, (key) => hexId(Number(key))));
-  });
+): Set<number>[] {
+  return queries.map((query) => new Set(nearestByScan(matrix, query, dimension, K)));
 }
 
 /** A search so wide that the exact scan is cheaper. */
 async function exactSearches(
   storage: ConcurrentStorage,
   queries: readonly Float32Array[],
-  truth: readonly Set<string>[],
+  truth: readonly Set<number>[],
   count: number,
 ): Promise<Latencies> {
   const took: number[] = [];
@@ -337,50 +323,53 @@ async function exactSearches(
     const matches = await storage.vectorSearch(query, { k: K, efSearch: count });
     took.push((performance.now() - start) * 1000);
     // The package compares in float32: the last of them may differ by a hair.
-    const same = matches.filter(({ id }) => truth[q]?.has(id)).length;
+    const same = matches.filter(({ id }) => truth[q]?.has(indexOf(id, count))).length;
     verify(same >= K - 1, `${same} of ${K} in an exact search`);
   }
   return latencies(took);
 }
 
-function buildAlone(
-  usearch: Usearch,
-  directory: string,
-  matrix: Float32Array,
-  dimension: number,
-): { readonly path: string; readonly figures: BuildFigures } {
-  const index = newAlone(usearch, dimension, 64);
-  const count = matrix.length / dimension;
+function built(alone: UsearchAlone, matrix: Float32Array, count: number): BuildFigures {
   const clock = new Stopwatch();
-  for (let from = 0; from < count; from += BATCH) {
-    const end = Math.min(count, from + BATCH);
-    const keys = BigUint64Array.from({ length: end - from }, (_, n) => BigInt(from + n));
-    index.add(keys, matrix.subarray(from * dimension, end * dimension), 1);
+  alone.build(matrix);
+  return { perSecond: (count * 1000) / clock.ms(), cpuUs: clock.cpuUs() / count };
+}
+
+/** What the package alone finds at one ef, and how quickly. */
+class AloneSearches {
+  private readonly rounds: Rounds;
+  private readonly index: ReturnType<UsearchAlone['open']>;
+  private readonly asked: readonly Float32Array[];
+  private found = 0;
+
+  constructor(
+    alone: UsearchAlone,
+    ef: number,
+    queries: readonly Float32Array[],
+    private readonly truth: readonly Set<number>[],
+  ) {
+    this.rounds = new Rounds(queries.length);
+    this.index = alone.open(ef);
+    this.asked = alone.asked(queries);
   }
-  const figures = { perSecond: (count * 1000) / clock.ms(), cpuUs: clock.cpuUs() / count };
-  verify(index.size() === count, `${index.size()} in the index`);
-  const path = join(directory, 'alone.usearch');
-  index.save(path);
-  return { path, figures };
-}
 
-function newAlone(usearch: Usearch, dimension: number, ef: number): Index {
-  return new usearch.Index({
-    dimensions: dimension,
-    metric: usearch.MetricKind.Cos,
-    quantization: usearch.ScalarKind.F16,
-    connectivity: CONNECTIVITY,
-    expansion_add: EF_CONSTRUCTION,
-    expansion_search: ef,
-    multi: false,
-  });
-}
+  round(counts: boolean): void {
+    const { rounds, index, truth } = this;
+    rounds.begin();
+    for (const [q, query] of this.asked.entries()) {
+      const start = performance.now();
+      const { keys } = index.search(query, K, 1);
+      rounds.took(performance.now() - start);
+      verify(keys.length === K, `${keys.length} keys`);
+      if (counts) continue;
+      for (const key of keys) if (truth[q]?.has(Number(key))) this.found++;
+    }
+    rounds.end(counts);
+  }
 
-/** ef is fixed when an index is made. */
-function openAlone(usearch: Usearch, path: string, dimension: number, ef: number): Index {
-  const index = newAlone(usearch, dimension, ef);
-  index.load(path);
-  return index;
+  figures(): SearchFigures {
+    return this.rounds.figures(this.found / (K * this.asked.length));
+  }
 }
 
 class Stopwatch {
@@ -440,7 +429,7 @@ function indexOf(id: string, count: number): number {
   return i;
 }
 
-function cosine(a: Float32Array, b: Float32Array): number {
+function cosineOf(a: Float32Array, b: Float32Array): number {
   let dot = 0;
   let squaresA = 0;
   let squaresB = 0;
